@@ -1,0 +1,335 @@
+//! Requests over HTTPS: bounded in time and size, retried by the schedule, every failure classified.
+
+use std::error::Error as _;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use bytes::Bytes;
+use reqwest::dns::{Addrs, Name, Resolve, Resolving};
+use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderValue, LOCATION, RETRY_AFTER};
+use reqwest::{Method, Url};
+use secrecy::{ExposeSecret, SecretString};
+use zeroize::{Zeroize, Zeroizing};
+
+use super::retry::{Next, Schedule, parse_retry_after};
+use super::{Connection, tls};
+use crate::deadline::Deadline;
+use crate::error::{Error, Stage, seconds};
+use crate::report::Report;
+
+/// Bodies beyond this are an error. An account of 2,000 secrets of the greatest size fits.
+const BODY_LIMIT: usize = 64 * 1024 * 1024;
+/// A lost packet at connect, or a connection that fell silent, leaves time for another attempt.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+const SILENCE_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// What is sent. It is built anew for every attempt.
+pub struct Request<'a> {
+    pub stage: Stage,
+    pub url: Url,
+    pub bearer: Option<&'a SecretString>,
+    /// A POST with this body and content type; otherwise a GET.
+    pub body: Option<(&'static str, Zeroizing<Vec<u8>>)>,
+}
+
+/// What came back, whatever its status.
+pub struct Answer {
+    pub host: String,
+    pub stage: Stage,
+    pub status: u16,
+    pub body: Zeroizing<Vec<u8>>,
+    web_page: bool,
+    location: Option<String>,
+    retry_after: Option<Duration>,
+}
+
+/// A client for both servers.
+pub struct Http<'a> {
+    client: reqwest::Client,
+    deadline: Deadline,
+    /// On a terminal a person waits, who learns more from the message than from the wait.
+    fail_at_once: bool,
+    report: &'a Report,
+}
+
+impl<'a> Http<'a> {
+    pub fn new(connection: &Connection, deadline: Deadline, report: &'a Report) -> Result<Self, Error> {
+        let mut builder = reqwest::Client::builder()
+            .tls_backend_preconfigured(tls::client_config(&connection.trust)?)
+            .dns_resolver(Arc::new(Resolver))
+            .redirect(reqwest::redirect::Policy::none())
+            .retry(reqwest::retry::never())
+            .referer(false)
+            .http1_only()
+            .connect_timeout(CONNECT_TIMEOUT)
+            .read_timeout(SILENCE_TIMEOUT)
+            .user_agent(concat!("bws-exec/", env!("CARGO_PKG_VERSION")))
+            .no_proxy();
+        if let Some(proxy) = &connection.proxy {
+            let exceptions = connection.no_proxy.as_deref().and_then(reqwest::NoProxy::from_string);
+            let fault = |problem: String| Error::Proxy { url: without_credentials(proxy), problem };
+            if !proxy.starts_with("http://") && !proxy.starts_with("https://") {
+                return Err(fault("only http:// and https:// proxies are supported".into()));
+            }
+            // For https only: plain http is for this very machine and must not leave it.
+            let proxy = reqwest::Proxy::https(proxy).map_err(|error| fault(innermost(&error)))?;
+            builder = builder.proxy(proxy.no_proxy(exceptions));
+        }
+        let client = builder.build().map_err(|error| Error::Internal(innermost(&error)))?;
+        Ok(Self { client, deadline, fail_at_once: connection.fail_at_once, report })
+    }
+
+    /// Sends until there is a result, an error that will not pass, or no time left.
+    pub async fn send<T>(
+        &self,
+        request: &Request<'_>,
+        read: impl Fn(Answer) -> Result<T, Error>,
+    ) -> Result<T, Error> {
+        let mut schedule = Schedule::default();
+        loop {
+            let error = match self.attempt(request).await.and_then(&read) {
+                Ok(result) => return Ok(result),
+                Err(error) if !error.class().may_retry() => return Err(error),
+                Err(error) => error,
+            };
+            let retry_after = match &error {
+                Error::RateLimited { retry_after, .. } => *retry_after,
+                _ => None,
+            };
+            match schedule.failed(self.deadline.left(), retry_after, jitter()) {
+                Next::After(pause) => {
+                    self.report.notice(&format!("{error}; trying again in {}", seconds(pause)));
+                    tokio::time::sleep(pause).await;
+                }
+                Next::GiveUp(pause) => {
+                    if !self.fail_at_once {
+                        tokio::time::sleep(pause).await;
+                    }
+                    let attempts = schedule.attempts();
+                    if attempts == 1 {
+                        return Err(error);
+                    }
+                    return Err(Error::GaveUp {
+                        last: error.into(),
+                        attempts,
+                        deadline: self.deadline.budget,
+                    });
+                }
+            }
+        }
+    }
+
+    async fn attempt(&self, request: &Request<'_>) -> Result<Answer, Error> {
+        let (host, stage) = (host(&request.url), request.stage);
+        match tokio::time::timeout_at(self.deadline.at.into(), self.exchange(request, &host)).await {
+            Ok(result) => result,
+            Err(_) => Err(Error::Timeout { host, stage }),
+        }
+    }
+
+    async fn exchange(&self, request: &Request<'_>, host: &str) -> Result<Answer, Error> {
+        let stage = request.stage;
+        let fault = |error| classify(error, host, stage);
+        let method = if request.body.is_some() { Method::POST } else { Method::GET };
+        let mut builder = self.client.request(method, request.url.clone()).header(ACCEPT, "application/json");
+        if let Some(bearer) = request.bearer {
+            // EXPOSE: the bearer goes into the header, marked so that it is never printed.
+            let text = Zeroizing::new(format!("Bearer {}", bearer.expose_secret()));
+            let mut value = HeaderValue::from_str(&text).map_err(|_| Error::Protocol {
+                host: host.into(),
+                stage,
+                problem: "the session cannot be sent in a header".into(),
+            })?;
+            value.set_sensitive(true);
+            builder = builder.header(AUTHORIZATION, value);
+        }
+        if let Some((content_type, body)) = &request.body {
+            // `from_owner` drops the copy when it is sent, and dropping wipes it.
+            builder = builder.header(CONTENT_TYPE, *content_type).body(Bytes::from_owner(body.clone()));
+        }
+        let mut response = builder.send().await.map_err(fault)?;
+
+        let header = |name| response.headers().get(name).and_then(|value| value.to_str().ok());
+        let declared_web_page = header(CONTENT_TYPE).is_some_and(|kind| kind.starts_with("text/html"));
+        let location = header(LOCATION).map(without_credentials);
+        let retry_after = header(RETRY_AFTER).and_then(|value| parse_retry_after(value, SystemTime::now()));
+        let status = response.status().as_u16();
+
+        let oversize = || Error::Oversize { host: host.into(), limit: BODY_LIMIT };
+        let announced = usize::try_from(response.content_length().unwrap_or(0)).unwrap_or(usize::MAX);
+        if announced > BODY_LIMIT {
+            return Err(oversize());
+        }
+        let mut body = Zeroizing::new(Vec::with_capacity(announced));
+        while let Some(chunk) = response.chunk().await.map_err(fault)? {
+            if body.len() + chunk.len() > BODY_LIMIT {
+                return Err(oversize());
+            }
+            append(&mut body, &chunk);
+        }
+        let web_page = declared_web_page || body.trim_ascii_start().starts_with(b"<");
+        Ok(Answer { host: host.into(), stage, status, body, web_page, location, retry_after })
+    }
+}
+
+/// Grows by hand: `Vec` would free its old buffer without wiping it.
+fn append(body: &mut Zeroizing<Vec<u8>>, chunk: &[u8]) {
+    if body.capacity() - body.len() < chunk.len() {
+        let mut larger = Vec::with_capacity((body.capacity() * 2).max(body.len() + chunk.len()));
+        larger.extend_from_slice(body);
+        body.zeroize();
+        **body = larger;
+    }
+    body.extend_from_slice(chunk);
+}
+
+impl Answer {
+    /// Statuses that mean the same for every request. What a 400 or 404 says is for the caller.
+    pub fn check(&self) -> Result<(), Error> {
+        let (host, stage, status) = (self.host.clone(), self.stage, self.status);
+        match status {
+            200..=299 if self.web_page => Err(Error::WebPage { host, stage, status }),
+            200..=299 => Ok(()),
+            300..=399 => {
+                let target = self.location.clone().unwrap_or_else(|| "an unnamed place".into());
+                Err(Error::Redirect { host, stage, target })
+            }
+            401 => Err(Error::Unauthorized { host }),
+            403 if self.web_page => Err(Error::Intercepted { host, stage }),
+            403 => Err(Error::Forbidden { host }),
+            408 | 500..=599 => Err(Error::Unavailable { host, stage, status }),
+            429 => Err(Error::RateLimited { host, stage, retry_after: self.retry_after }),
+            _ if self.web_page => Err(Error::WebPage { host, stage, status }),
+            404 => Err(Error::NotFound { host, stage }),
+            _ => Err(self.not_the_protocol(format!("HTTP status {status}"))),
+        }
+    }
+
+    /// Reads the body. `serde_json`'s own message may quote data, so only the place is told.
+    pub fn json<T: serde::de::DeserializeOwned>(&self) -> Result<T, Error> {
+        serde_json::from_slice(&self.body).map_err(|error| {
+            let place = format!("line {} column {}", error.line(), error.column());
+            if error.is_eof() {
+                // Without a Content-Length a cut connection looks like this.
+                let cause = format!("the answer ends early, at {place}");
+                Error::Broken { host: self.host.clone(), stage: self.stage, cause }
+            } else if error.is_data() {
+                self.not_the_protocol(format!("a field is missing or of the wrong kind at {place}"))
+            } else {
+                self.not_the_protocol(format!("invalid JSON at {place}"))
+            }
+        })
+    }
+
+    pub fn is_web_page(&self) -> bool {
+        self.web_page
+    }
+
+    pub fn not_the_protocol(&self, problem: impl Into<String>) -> Error {
+        Error::Protocol { host: self.host.clone(), stage: self.stage, problem: problem.into() }
+    }
+}
+
+/// `host` or `host:port`, as the user would write it.
+fn host(url: &Url) -> String {
+    let host = url.host_str().unwrap_or_default();
+    url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))
+}
+
+/// A URL for a message: the part before `@` and any query stay out of it.
+fn without_credentials(text: &str) -> String {
+    match Url::parse(text) {
+        Ok(mut url) => {
+            let _ = url.set_username("").and_then(|()| url.set_password(None));
+            url.set_query(None);
+            url.to_string()
+        }
+        Err(_) => text.split(['?', '@']).next_back().unwrap_or_default().to_owned(),
+    }
+}
+
+fn jitter() -> f64 {
+    // Without randomness the pauses are merely equal.
+    getrandom::u32().map_or(1.0, |n| f64::from(n) / f64::from(u32::MAX))
+}
+
+/// Turns a transport error into ours by what lies at its root.
+fn classify(error: reqwest::Error, host: &str, stage: Stage) -> Error {
+    let host = host.to_owned();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        if let Some(DnsError(cause)) = cause.downcast_ref() {
+            return Error::Dns { host, cause: cause.clone() };
+        }
+        // `io::Error::source` skips the error it carries.
+        let carried = cause.downcast_ref::<std::io::Error>().and_then(|io| io.get_ref());
+        if let Some(tls) =
+            cause.downcast_ref().or_else(|| carried.and_then(|inner| inner.downcast_ref::<rustls::Error>()))
+        {
+            return classify_tls(tls, host, stage);
+        }
+        if let Some(http) = cause.downcast_ref::<hyper::Error>()
+            && (http.is_parse() || http.is_parse_status())
+        {
+            return Error::Protocol { host, stage, problem: "it does not speak HTTP".into() };
+        }
+        source = cause.source();
+    }
+    let cause = innermost(&error);
+    match (error.is_connect(), error.is_timeout()) {
+        (true, _) => Error::Connect { host, cause },
+        (false, true) => Error::Timeout { host, stage },
+        (false, false) => Error::Broken { host, stage, cause },
+    }
+}
+
+fn classify_tls(error: &rustls::Error, host: String, stage: Stage) -> Error {
+    use rustls::CertificateError as C;
+    let problem = match error {
+        rustls::Error::InvalidCertificate(problem) => match problem {
+            C::UnknownIssuer => "it is not issued by a trusted authority".to_owned(),
+            C::Expired | C::ExpiredContext { .. } => "it has expired".to_owned(),
+            C::NotValidYet | C::NotValidYetContext { .. } => "it is not valid yet".to_owned(),
+            C::NotValidForName | C::NotValidForNameContext { .. } => "it is for another name".to_owned(),
+            other => other.to_string(),
+        },
+        rustls::Error::AlertReceived(_) => {
+            return Error::Broken { host, stage, cause: error.to_string() };
+        }
+        _ => return Error::Protocol { host, stage, problem: format!("no TLS connection: {error}") },
+    };
+    Error::Certificate { host, problem }
+}
+
+/// The message at the bottom of a chain, which is the one that tells something.
+fn innermost(error: &dyn std::error::Error) -> String {
+    let mut error = error;
+    while let Some(source) = error.source() {
+        error = source;
+    }
+    error.to_string()
+}
+
+/// `getaddrinfo` on tokio's blocking pool, with an error that can be told from others. It cannot be
+/// interrupted, but nobody waits for its thread.
+struct Resolver;
+
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+struct DnsError(String);
+
+impl Resolve for Resolver {
+    fn resolve(&self, name: Name) -> Resolving {
+        Box::pin(async move {
+            match tokio::net::lookup_host((name.as_str(), 0)).await {
+                Ok(addresses) => Ok(Box::new(addresses.collect::<Vec<_>>().into_iter()) as Addrs),
+                Err(error) => {
+                    let cause = error.to_string();
+                    let cause =
+                        cause.strip_prefix("failed to lookup address information: ").unwrap_or(&cause);
+                    Err(DnsError(cause.to_owned()).into())
+                }
+            }
+        })
+    }
+}

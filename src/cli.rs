@@ -1,0 +1,275 @@
+//! What was typed. One definition, from which `--help` comes too. No meaning, no I/O.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{ArgAction, CommandFactory, FromArgMatches, Parser, ValueEnum};
+
+use crate::deadline::parse_duration;
+use crate::env::OnConflict;
+use crate::error::Error;
+use crate::token::TokenText;
+
+/// Run a command with its secrets from Bitwarden Secrets Manager in the environment.
+///
+/// Logs in with a machine account's access token, fetches and decrypts the secrets that account may
+/// read, puts them in the environment of COMMAND and becomes COMMAND by execve. Plaintext never touches
+/// disk, a command line or a shell history.
+#[derive(Debug, Parser)]
+#[command(
+    name = "bws-exec",
+    version,
+    max_term_width = 100,
+    override_usage = "bws-exec [OPTIONS] [--] COMMAND [ARG]...",
+    after_help = AFTER_HELP
+)]
+pub struct Args {
+    /// Read the access token from descriptor N, to its end
+    #[arg(long, value_name = "N", help_heading = TOKEN)]
+    pub access_token_fd: Option<i32>,
+    /// Read the access token from a file
+    #[arg(long, value_name = "PATH", help_heading = TOKEN)]
+    pub access_token_file: Option<PathBuf>,
+    /// The access token itself: accepted as `bws` does, but `ps` and the shell's history show it
+    #[arg(short = 't', long, value_name = "TOKEN", help_heading = TOKEN)]
+    pub access_token: Option<OsString>,
+
+    /// Base URL of a self-hosted server, with /api and /identity under it
+    #[arg(short = 'u', long, value_name = "URL", help_heading = SERVER)]
+    pub server_url: Option<String>,
+    /// Cloud region
+    #[arg(long, value_name = "us|eu", help_heading = SERVER)]
+    pub region: Option<String>,
+    /// URL of the API; with --identity-url
+    #[arg(long, value_name = "URL", help_heading = SERVER)]
+    pub api_url: Option<String>,
+    /// URL of the identity server; with --api-url
+    #[arg(long, value_name = "URL", help_heading = SERVER)]
+    pub identity_url: Option<String>,
+    /// Trust the certificates in this file too
+    #[arg(long, value_name = "PEM", help_heading = SERVER)]
+    pub ca_file: Option<PathBuf>,
+    /// One budget for everything before COMMAND runs [default: 30s]
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration, help_heading = SERVER)]
+    pub deadline: Option<Duration>,
+
+    /// Inject the secrets of this project; repeatable
+    #[arg(long, visible_alias = "project-id", value_name = "ID|NAME", help_heading = SECRETS)]
+    pub project: Vec<String>,
+    /// Inject secrets whose key matches; repeatable
+    #[arg(long, value_name = "GLOB", help_heading = SECRETS)]
+    pub only: Vec<String>,
+    /// Leave out secrets whose key matches; repeatable
+    #[arg(long, value_name = "GLOB", help_heading = SECRETS)]
+    pub exclude: Vec<String>,
+    /// Call each variable `_` and the secret's id, with `_` for `-`
+    #[arg(long, help_heading = SECRETS)]
+    pub uuids_as_keynames: bool,
+    /// Let a secret set this dangerous or unusual name; repeatable
+    #[arg(long, value_name = "NAME", help_heading = SECRETS)]
+    pub allow_name: Vec<String>,
+
+    /// Start from PATH and nothing else
+    #[arg(long, help_heading = ENVIRONMENT)]
+    pub no_inherit_env: bool,
+    /// With --no-inherit-env: keep inherited variables that match; repeatable
+    #[arg(long, value_name = "GLOB", requires = "no_inherit_env", help_heading = ENVIRONMENT)]
+    pub keep: Vec<String>,
+    /// Take away inherited variables that match; repeatable
+    #[arg(long, value_name = "GLOB", help_heading = ENVIRONMENT)]
+    pub unset: Vec<String>,
+    /// Who wins between a secret and an inherited variable
+    #[arg(long, value_enum, value_name = "WHO", default_value = "secret", help_heading = ENVIRONMENT)]
+    pub on_conflict: OnConflict,
+
+    /// Let the command write core dumps
+    #[arg(long, help_heading = PROCESS)]
+    pub allow_core: bool,
+
+    /// Do everything but run COMMAND; print names, sources and problems, never values
+    #[arg(
+        long,
+        value_enum,
+        value_name = "FORMAT",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "text",
+        help_heading = DIAGNOSTICS
+    )]
+    pub dry_run: Option<DryRunFormat>,
+    /// Write a JSON line per phase to descriptor N (3 or more)
+    #[arg(long, value_name = "N", help_heading = DIAGNOSTICS)]
+    pub status_fd: Option<i32>,
+    /// Errors only
+    #[arg(short, long, conflicts_with = "verbose", help_heading = DIAGNOSTICS)]
+    pub quiet: bool,
+    /// Notices too
+    #[arg(short, long, action = ArgAction::Count, help_heading = DIAGNOSTICS)]
+    pub verbose: u8,
+
+    /// The command to become, and its arguments, which are handed on untouched
+    #[arg(value_name = "COMMAND", trailing_var_arg = true, hide = true)]
+    pub command: Vec<OsString>,
+}
+
+const TOKEN: &str = "Access token (the first that is given wins)";
+const SERVER: &str = "Server";
+const SECRETS: &str = "Secrets (all the token can read, unless selected)";
+const ENVIRONMENT: &str = "Environment";
+const PROCESS: &str = "Process";
+const DIAGNOSTICS: &str = "Diagnostics";
+
+const AFTER_HELP: &str = "\
+The access token is taken from, in this order: one of the three options; BWS_ACCESS_TOKEN;
+BWS_ACCESS_TOKEN_FILE; a descriptor named bws-access-token in LISTEN_FDNAMES;
+$CREDENTIALS_DIRECTORY/bws-access-token.
+
+The server: --api-url with --identity-url, --server-url or --region; BWS_SERVER_URL; BWS_REGION; us.
+Other variables: BWS_UUIDS_AS_KEYNAMES, BWS_EXEC_PROJECT, BWS_EXEC_DEADLINE, SSL_CERT_FILE,
+SSL_CERT_DIR, HTTPS_PROXY, NO_PROXY.
+
+Exit codes: 125 we failed for good, 75 we failed and trying again may help, 126 COMMAND cannot be
+executed, 127 COMMAND not found. Any other is COMMAND's own, for we have become it.
+
+Examples:
+  bws-exec -- ./server --port 8080
+  bws-exec --access-token-file /run/secrets/token --project web -- node app.js
+  bws-exec -- sh -c 'psql \"$DATABASE_URL\"'";
+
+/// `--dry-run=FORMAT`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum DryRunFormat {
+    Text,
+    Json,
+}
+
+impl ValueEnum for OnConflict {
+    fn value_variants<'a>() -> &'a [Self] {
+        &[Self::Secret, Self::Inherited, Self::Error]
+    }
+
+    fn to_possible_value(&self) -> Option<clap::builder::PossibleValue> {
+        Some(clap::builder::PossibleValue::new(match self {
+            Self::Secret => "secret",
+            Self::Inherited => "inherited",
+            Self::Error => "error",
+        }))
+    }
+}
+
+/// Where a token stands among the arguments.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TokenPosition {
+    /// Index into the arguments after argv\[0\].
+    pub index: usize,
+    /// First byte of the token within that argument.
+    pub from: usize,
+}
+
+/// The command line before it has a meaning.
+pub struct CommandLine {
+    arguments: Vec<OsString>,
+    definition: clap::Command,
+    /// What `-t` carried; no longer among the arguments.
+    pub token: Option<TokenText>,
+    pub positions: Vec<TokenPosition>,
+    /// Known before the rest, because hardening comes before parsing.
+    pub allow_core: bool,
+}
+
+/// What parsing can end in besides [`Args`].
+pub enum Parsed {
+    Run(Box<Args>),
+    /// `--help` or `--version`: print and end.
+    Print(String),
+}
+
+impl CommandLine {
+    /// Walks over our own options, up to COMMAND, and takes the token out of them before anything
+    /// else can copy it. Which options take a value is asked of the definition that clap will use.
+    pub fn new(mut arguments: Vec<OsString>) -> Self {
+        let mut definition = Args::command();
+        definition.build();
+        let (mut token, mut positions, mut allow_core) = (None, Vec::new(), false);
+        let mut index = 0;
+        while let Some(argument) = arguments.get(index) {
+            let bytes = argument.as_encoded_bytes();
+            if bytes == b"--" || !bytes.starts_with(b"-") || bytes == b"-" {
+                break;
+            }
+            allow_core |= bytes == b"--allow-core";
+            let (is_token, value_from) = match option_value(&definition, bytes) {
+                Some(found) => found,
+                None => {
+                    index += 1;
+                    continue;
+                }
+            };
+            let (at, from) = match value_from {
+                Some(from) => (index, from),
+                None => (index + 1, 0),
+            };
+            if is_token && at < arguments.len() {
+                positions.push(TokenPosition { index: at, from });
+                let whole = std::mem::take(&mut arguments[at]).into_encoded_bytes();
+                let mut whole = TokenText::new(whole);
+                token = Some(TokenText::new(whole.split_off(from)));
+                // What stays tells clap that the option was given. `-` is no token.
+                let stays = String::from_utf8_lossy(&whole).into_owned();
+                arguments[at] = format!("{stays}-").into();
+            }
+            index = at + 1;
+        }
+        Self { arguments, definition, token, positions, allow_core }
+    }
+
+    /// Parses what is left.
+    pub fn parse(self) -> Result<Parsed, Error> {
+        let name = OsString::from("bws-exec");
+        let matches = self.definition.try_get_matches_from([name].into_iter().chain(self.arguments));
+        match matches.and_then(|matches| Args::from_arg_matches(&matches)) {
+            Ok(args) => Ok(Parsed::Run(Box::new(args))),
+            Err(error) if !error.use_stderr() => Ok(Parsed::Print(error.to_string())),
+            Err(error) => Err(usage(&error)),
+        }
+    }
+}
+
+/// For an option that takes a value: whether it is the token, and where in this argument the value
+/// begins, or `None` if it is the next argument.
+fn option_value(definition: &clap::Command, argument: &[u8]) -> Option<(bool, Option<usize>)> {
+    let takes_value = |arg: &clap::Arg| arg.get_action().takes_values();
+    let is_token = |arg: &clap::Arg| arg.get_id() == "access_token";
+    if let Some(long) = argument.strip_prefix(b"--") {
+        let name_length = long.iter().position(|&byte| byte == b'=').unwrap_or(long.len());
+        let name = std::str::from_utf8(&long[..name_length]).ok()?;
+        let arg = definition.get_arguments().find(|arg| {
+            arg.get_long() == Some(name) || arg.get_all_aliases().unwrap_or_default().contains(&name)
+        })?;
+        let attached = (name_length < long.len()).then_some(2 + name_length + 1);
+        let detached_possible = takes_value(arg) && !arg.is_require_equals_set();
+        return (attached.is_some() || detached_possible).then(|| (is_token(arg), attached));
+    }
+    // A cluster such as -vt TOKEN, -vtTOKEN or -t=TOKEN.
+    for (at, &byte) in argument.iter().enumerate().skip(1) {
+        let arg = definition.get_arguments().find(|arg| arg.get_short() == Some(byte.into()))?;
+        if takes_value(arg) {
+            let from = at + 1 + usize::from(argument.get(at + 1) == Some(&b'='));
+            return Some((is_token(arg), (from < argument.len()).then_some(from)));
+        }
+    }
+    None
+}
+
+/// clap's message in our form: what is wrong on one line, what to do on the other.
+fn usage(error: &clap::Error) -> Error {
+    let text = error.to_string();
+    let mut paragraphs = text.split("\n\n").map(|paragraph| {
+        paragraph.lines().map(str::trim).filter(|line| !line.is_empty()).collect::<Vec<_>>().join(" ")
+    });
+    let message = paragraphs.next().unwrap_or_default();
+    let message = message.strip_prefix("error: ").unwrap_or(&message).to_owned();
+    let tip = paragraphs.find_map(|paragraph| paragraph.strip_prefix("tip: ").map(str::to_owned));
+    Error::usage(message, tip.unwrap_or_else(|| "bws-exec --help lists the options".into()))
+}

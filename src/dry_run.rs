@@ -1,0 +1,146 @@
+//! What `--dry-run` shows: every variable, where it comes from and how long it is. Never a value.
+
+use std::fmt::Write;
+
+use serde_json::{Value as Json, json};
+
+use crate::cli::DryRunFormat;
+use crate::env::{EnvPlan, Source, Value, Variable};
+use crate::exec::Program;
+use crate::plan::RunPlan;
+use crate::report::shown;
+use crate::snapshot::Snapshot;
+
+/// Version of the JSON form. Fields may be added under one version, never changed or removed.
+const VERSION: u32 = 1;
+
+/// Everything a dry run has found out.
+pub struct DryRun<'a> {
+    pub plan: &'a RunPlan,
+    pub program: Option<&'a Program>,
+    pub snapshot: &'a Snapshot,
+    pub environment: &'a EnvPlan,
+}
+
+impl DryRun<'_> {
+    pub fn render(&self, format: DryRunFormat) -> String {
+        match format {
+            DryRunFormat::Text => self.text(),
+            DryRunFormat::Json => format!("{}\n", self.json()),
+        }
+    }
+
+    fn injected(&self) -> impl Iterator<Item = (&Variable, usize, &Source)> {
+        self.environment.variables.iter().filter_map(|variable| match &variable.value {
+            Value::Secret { value, source } => Some((variable, value.expose().len(), source)),
+            Value::Inherited(_) => None,
+        })
+    }
+
+    fn inherited(&self) -> usize {
+        self.environment.variables.iter().filter(|v| matches!(v.value, Value::Inherited(_))).count()
+    }
+
+    fn unused(&self) -> impl Iterator<Item = &crate::snapshot::Secret> {
+        self.snapshot.secrets.iter().filter(|secret| self.environment.unused.contains(&secret.id))
+    }
+
+    fn text(&self) -> String {
+        let mut out = String::new();
+        let mut line = |text: String| {
+            let _ = writeln!(out, "{text}");
+        };
+        if let Some(program) = self.program {
+            line(format!("command   {}", shown(&program.path.to_string_lossy())));
+        }
+        line(format!("identity  {}", self.plan.connection.identity));
+        line(format!("api       {}", self.plan.connection.api));
+        let rows: Vec<[String; 3]> = self
+            .injected()
+            .map(|(variable, size, source)| {
+                let replaces = if source.overrides { ", replaces the inherited one" } else { "" };
+                let projects = match &source.projects[..] {
+                    [] => "no project".to_owned(),
+                    projects => format!("project {}", projects.join(", ")),
+                };
+                [
+                    shown(&String::from_utf8_lossy(&variable.name)),
+                    size.to_string(),
+                    shown(&format!("secret '{}' ({}), {projects}{replaces}", source.key, source.id)),
+                ]
+            })
+            .collect();
+        line(format!("\n{} variables from secrets, {} inherited", rows.len(), self.inherited()));
+        if !rows.is_empty() {
+            let width = |column: usize, title: &str| {
+                rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0).max(title.len())
+            };
+            let (name, bytes) = (width(0, "NAME"), width(1, "BYTES"));
+            line(format!("{:<name$}  {:>bytes$}  FROM", "NAME", "BYTES"));
+            for [variable, size, from] in &rows {
+                line(format!("{variable:<name$}  {size:>bytes$}  {from}"));
+            }
+        }
+        if !self.environment.unused.is_empty() {
+            line(format!("\n{} secrets the token can read are not used", self.environment.unused.len()));
+            for secret in self.unused() {
+                line(format!("  {}", shown(&self.snapshot.describe(secret))));
+            }
+        }
+        if !self.environment.problems.is_empty() {
+            line(format!("\n{} problems", self.environment.problems.len()));
+            for problem in &self.environment.problems {
+                line(format!("  [{}] {}", problem.slug(), shown(&problem.to_string())));
+            }
+        }
+        out
+    }
+
+    fn json(&self) -> Json {
+        let variables: Vec<Json> = self
+            .injected()
+            .map(|(variable, size, source)| {
+                json!({
+                    "name": String::from_utf8_lossy(&variable.name),
+                    "source": "bulk",
+                    "secret_id": source.id.to_string(),
+                    "key": source.key,
+                    "projects": source.project_ids.iter().map(ToString::to_string).collect::<Vec<_>>(),
+                    "bytes": size,
+                    "overrides": source.overrides,
+                })
+            })
+            .collect();
+        let unused: Vec<Json> = self
+            .unused()
+            .map(|secret| {
+                json!({
+                    "secret_id": secret.id.to_string(),
+                    "key": secret.key.as_deref().ok(),
+                    "projects": secret.project_ids.iter().map(ToString::to_string).collect::<Vec<_>>(),
+                })
+            })
+            .collect();
+        let problems: Vec<Json> = self
+            .environment
+            .problems
+            .iter()
+            .map(|problem| {
+                json!({ "slug": problem.slug(), "message": problem.to_string(), "hint": problem.hint() })
+            })
+            .collect();
+        json!({
+            "version": VERSION,
+            "command": self.program.map(|program| program.path.to_string_lossy()),
+            "identity_url": self.plan.connection.identity.as_str(),
+            "api_url": self.plan.connection.api.as_str(),
+            "variables": variables,
+            "inherited": self.inherited(),
+            "unused": unused,
+            "warnings": self.environment.warnings,
+            "notices": self.environment.notices,
+            "problems": problems,
+            "exit_code": self.environment.problems.first().map_or(0, |problem| problem.exit().code()),
+        })
+    }
+}

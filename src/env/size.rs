@@ -1,0 +1,64 @@
+//! The kernel's limits on what `execve` takes, checked before it says E2BIG without naming anything.
+
+use crate::error::Error;
+
+/// Limits of this process (execve(2), "Limits on size of arguments and environment").
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// One string with its NUL.
+    pub string: usize,
+    /// Arguments and environment together, with their pointers.
+    pub total: usize,
+}
+
+impl Limits {
+    /// A quarter of the stack limit, at most 6 MiB (3/4 of `_STK_LIM`), at least `ARG_MAX`
+    /// (fs/exec.c, `bprm_stack_limits`), less a margin for what the kernel adds for scripts.
+    pub fn new(longest_string: usize, stack: u64) -> Self {
+        const MARGIN: usize = 4096;
+        let quarter = usize::try_from(stack / 4).unwrap_or(usize::MAX);
+        Self { string: longest_string, total: quarter.min(6 * 1024 * 1024).max(128 * 1024) - MARGIN }
+    }
+}
+
+/// One string that is to be passed: how it is called in a message, and its bytes without the NUL.
+pub struct Measured {
+    pub name: String,
+    pub origin: String,
+    pub size: usize,
+}
+
+/// Checks the environment beside arguments that take `arguments` bytes.
+pub fn check(limits: Limits, variables: impl Iterator<Item = Measured>, arguments: usize) -> Vec<Error> {
+    const POINTER: usize = size_of::<*const u8>();
+    let mut problems = Vec::new();
+    let mut total = arguments;
+    let mut all: Vec<Measured> = Vec::new();
+    for variable in variables {
+        let size = variable.size + 1;
+        total += size + POINTER;
+        if size > limits.string {
+            problems.push(Error::VariableTooLarge {
+                name: variable.name.clone(),
+                size,
+                limit: limits.string,
+                origin: variable.origin.clone(),
+            });
+        }
+        all.push(variable);
+    }
+    if total > limits.total {
+        all.sort_by_key(|variable| std::cmp::Reverse(variable.size));
+        let largest: Vec<String> = all
+            .iter()
+            .take(5)
+            .map(|variable| format!("'{}' {} bytes", variable.name, variable.size))
+            .collect();
+        problems.push(Error::EnvironmentTooLarge {
+            size: total,
+            limit: limits.total,
+            largest: largest.join(", "),
+        });
+    }
+    problems
+}

@@ -1,0 +1,35 @@
+//! Every environment variable with a meaning for us.
+
+/// The access token itself.
+pub const ACCESS_TOKEN: &str = "BWS_ACCESS_TOKEN";
+/// A file that holds the access token: the container convention.
+pub const ACCESS_TOKEN_FILE: &str = "BWS_ACCESS_TOKEN_FILE";
+pub const SERVER_URL: &str = "BWS_SERVER_URL";
+pub const REGION: &str = "BWS_REGION";
+pub const UUIDS_AS_KEYNAMES: &str = "BWS_UUIDS_AS_KEYNAMES";
+
+/// Options of ours for images whose entrypoint is fixed.
+pub const OWN_PREFIX: &str = "BWS_EXEC_";
+pub const PROJECT: &str = "BWS_EXEC_PROJECT";
+pub const DEADLINE: &str = "BWS_EXEC_DEADLINE";
+/// Those that exist. Any other name with the prefix is most likely a mistyped one of these.
+pub const OWN: [&str; 2] = [PROJECT, DEADLINE];
+
+/// `systemd.exec(5)`: where credentials are, and the descriptor of that name.
+pub const CREDENTIALS_DIRECTORY: &str = "CREDENTIALS_DIRECTORY";
+pub const CREDENTIAL: &str = "bws-access-token";
+/// `sd_listen_fds(3)`: the socket activation protocol.
+pub const LISTEN_PID: &str = "LISTEN_PID";
+pub const LISTEN_FDS: &str = "LISTEN_FDS";
+pub const LISTEN_FDNAMES: &str = "LISTEN_FDNAMES";
+
+pub const PATH: &str = "PATH";
+pub const SSL_CERT_FILE: &str = "SSL_CERT_FILE";
+pub const SSL_CERT_DIR: &str = "SSL_CERT_DIR";
+
+/// Whether the command may never see a variable of this name: it leads to the token, or steers us.
+pub fn is_ours(name: &[u8]) -> bool {
+    name == ACCESS_TOKEN.as_bytes()
+        || name == ACCESS_TOKEN_FILE.as_bytes()
+        || name.starts_with(OWN_PREFIX.as_bytes())
+}

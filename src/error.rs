@@ -1,0 +1,402 @@
+//! Everything that can go wrong, once: what is said, what to do next, and whether trying again helps.
+//!
+//! No variant holds a secret's value, a bearer or any part of the access token but its id.
+
+use std::io;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::exit::Exit;
+use crate::ids::{SecretId, TokenId};
+
+/// The one error type.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    // What was typed.
+    #[error("{message}")]
+    Usage { message: String, hint: String },
+    #[error("no access token was given")]
+    TokenMissing,
+    #[error("the access token from {origin} is malformed: {problem}")]
+    TokenMalformed { origin: String, problem: TokenProblem },
+    #[error("cannot read the access token from {origin}: {cause}")]
+    TokenUnreadable { origin: String, cause: io::Error },
+    #[error("cannot use '{url}' as {what}: {problem}")]
+    ServerUrl { url: String, what: &'static str, problem: &'static str },
+    #[error("cannot use the CA certificates of {origin}: {problem}")]
+    CaFile { origin: String, problem: String },
+    #[error("cannot use the proxy '{url}': {problem}")]
+    Proxy { url: String, problem: String },
+
+    // COMMAND.
+    #[error("command not found: {command}")]
+    CommandNotFound { command: String, because: Option<String> },
+    #[error("command cannot be executed: {path}: {problem}")]
+    CommandNotExecutable { path: PathBuf, problem: String },
+    #[error("the kernel would not start {path}: {cause}")]
+    Exec { path: PathBuf, cause: io::Error },
+
+    // The way to the server.
+    #[error("cannot find the address of {host}: {cause}")]
+    Dns { host: String, cause: String },
+    #[error("cannot connect to {host}: {cause}")]
+    Connect { host: String, cause: String },
+    #[error("the connection to {host} broke while {stage}: {cause}")]
+    Broken { host: String, stage: Stage, cause: String },
+    #[error("{host} did not answer in time while {stage}")]
+    Timeout { host: String, stage: Stage },
+    #[error("{host} has had too many requests from this address ({stage})")]
+    RateLimited { host: String, stage: Stage, retry_after: Option<Duration> },
+    #[error("{host} is unavailable: HTTP status {status} while {stage}")]
+    Unavailable { host: String, stage: Stage, status: u16 },
+    #[error("{host} answered with HTTP status 403 and a web page while {stage}")]
+    Intercepted { host: String, stage: Stage },
+    #[error("the certificate of {host} was not accepted: {problem}")]
+    Certificate { host: String, problem: String },
+    #[error("{last} ({attempts} attempts within --deadline {})", seconds(*.deadline))]
+    GaveUp { last: Box<Error>, attempts: u32, deadline: Duration },
+
+    // What the server said.
+    #[error("{host} refused the access token {token} (invalid_client)")]
+    InvalidClient { host: String, token: TokenId },
+    #[error("{host} refused the login: {reason}")]
+    LoginRefused { host: String, reason: String },
+    #[error("{host} did not accept the session it had just given (HTTP status 401)")]
+    Unauthorized { host: String },
+    #[error("{host} forbids this machine account to read secrets (HTTP status 403)")]
+    Forbidden { host: String },
+    #[error("{host} knows no such resource (HTTP status 404 while {stage})")]
+    NotFound { host: String, stage: Stage },
+    #[error("{host} redirects to {target} while {stage}")]
+    Redirect { host: String, stage: Stage, target: String },
+    #[error("{host} answered with a web page, not with Bitwarden's API, while {stage}")]
+    WebPage { host: String, stage: Stage, status: u16 },
+    #[error("{host} gave an answer that is not Bitwarden's protocol while {stage}: {problem}")]
+    Protocol { host: String, stage: Stage, problem: String },
+    #[error("the answer of {host} is larger than {} MiB", .limit / (1024 * 1024))]
+    Oversize { host: String, limit: usize },
+
+    // Cryptography.
+    #[error("the login answer carries no encrypted payload")]
+    NoPayload,
+    #[error("cannot open the organization key of the login answer: {problem}")]
+    OrganizationKey { problem: CryptoProblem },
+    #[error("cannot decrypt the {part} of {secret}: {problem}")]
+    Undecryptable { secret: String, part: &'static str, problem: CryptoProblem },
+
+    // What is to be injected.
+    #[error("{selector} matches no secret that this token can read")]
+    NoMatch { selector: String, candidates: String },
+    #[error("project name '{name}' is ambiguous: {candidates}")]
+    AmbiguousProject { name: String, candidates: String },
+    #[error("'{name}' cannot name a variable ({secret}): {problem}")]
+    InvalidName { name: String, secret: String, problem: &'static str, unusual_but_possible: bool },
+    #[error("'{name}' would change how programs run, so a secret may not set it ({secret})")]
+    DangerousName { name: String, secret: String },
+    #[error("two secrets are called '{name}': {}", secrets.join(" and "))]
+    DuplicateName { name: String, secrets: Vec<String> },
+    #[error("'{name}' is set already and a secret would replace it ({secret})")]
+    Conflict { name: String, secret: String },
+    #[error("the value of '{name}' contains a NUL byte ({secret})")]
+    NulInValue { name: String, secret: String },
+    #[error("'{name}' takes {size} bytes and the kernel allows {limit} for one variable ({origin})")]
+    VariableTooLarge { name: String, size: usize, limit: usize, origin: String },
+    #[error("environment and arguments take {size} bytes and the kernel allows {limit}; largest: {largest}")]
+    EnvironmentTooLarge { size: usize, limit: usize, largest: String },
+
+    #[error("internal error: {0}")]
+    Internal(String),
+}
+
+/// What we were doing, to be read after "while".
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stage {
+    Login,
+    Fetch,
+}
+
+impl std::fmt::Display for Stage {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Login => "logging in",
+            Self::Fetch => "fetching secrets",
+        })
+    }
+}
+
+/// What is wrong with the text of an access token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum TokenProblem {
+    #[error("there is no ':' followed by an encryption key")]
+    NoKey,
+    #[error("the part before ':' must have three pieces separated by '.'")]
+    WrongParts,
+    #[error("its version is not 0")]
+    WrongVersion,
+    #[error("its second piece is not a UUID")]
+    InvalidId,
+    #[error("the encryption key after ':' is not Base64")]
+    InvalidBase64,
+    #[error("the encryption key after ':' has {0} bytes instead of 16")]
+    WrongKeyLength(usize),
+    #[error("it is not text (UTF-8)")]
+    NotText,
+    #[error("it is longer than {0} bytes")]
+    TooLong(usize),
+}
+
+/// Why a ciphertext could not be opened. Failures of the cryptography itself are one case, so that
+/// nothing can be learnt from which step failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum CryptoProblem {
+    #[error("it is not an encrypted string")]
+    Malformed,
+    #[error("encryption type {0} is not accepted")]
+    UnsupportedType(u8),
+    #[error("the encryption type is unknown")]
+    UnknownType,
+    #[error("the key does not fit or the data was changed")]
+    Failed,
+    #[error("the decrypted bytes are not UTF-8")]
+    NotUtf8,
+    #[error("the payload has an unexpected form")]
+    PayloadForm,
+    #[error("a key of {0} bytes is of a kind this version does not know")]
+    KeyKind(usize),
+}
+
+/// What an error means for retries, for a cached copy and for the exit code.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Class {
+    /// The server or the way to it is away. A cached copy may serve.
+    Unavailable,
+    /// `invalid_client`: the token is refused. A cached copy must go.
+    TokenRefused,
+    /// HTTP 401: one new login if the session was a cached one.
+    SessionRefused,
+    /// Trying again will not help.
+    Permanent,
+    /// COMMAND cannot be executed.
+    NotExecutable,
+    /// COMMAND is not there.
+    NotFound,
+}
+
+impl Class {
+    /// Whether the same request may be sent again.
+    pub const fn may_retry(self) -> bool {
+        matches!(self, Self::Unavailable)
+    }
+}
+
+impl Error {
+    /// A mistake on the command line or in a variable that stands for an option.
+    pub fn usage(message: impl Into<String>, hint: impl Into<String>) -> Self {
+        Self::Usage { message: message.into(), hint: hint.into() }
+    }
+
+    /// The class table: one exhaustive match, so that a new error has to choose.
+    pub fn class(&self) -> Class {
+        match self {
+            Self::Dns { .. }
+            | Self::Connect { .. }
+            | Self::Broken { .. }
+            | Self::Timeout { .. }
+            | Self::RateLimited { .. }
+            | Self::Unavailable { .. }
+            | Self::Intercepted { .. } => Class::Unavailable,
+            Self::GaveUp { last, .. } => last.class(),
+            Self::InvalidClient { .. } => Class::TokenRefused,
+            Self::Unauthorized { .. } => Class::SessionRefused,
+            Self::CommandNotFound { .. } => Class::NotFound,
+            Self::CommandNotExecutable { .. } => Class::NotExecutable,
+            Self::Exec { cause, .. } => match cause.kind() {
+                io::ErrorKind::NotFound => Class::NotFound,
+                io::ErrorKind::ArgumentListTooLong | io::ErrorKind::OutOfMemory => Class::Permanent,
+                _ => Class::NotExecutable,
+            },
+            Self::Usage { .. }
+            | Self::TokenMissing
+            | Self::TokenMalformed { .. }
+            | Self::TokenUnreadable { .. }
+            | Self::ServerUrl { .. }
+            | Self::CaFile { .. }
+            | Self::Proxy { .. }
+            | Self::Certificate { .. }
+            | Self::LoginRefused { .. }
+            | Self::Forbidden { .. }
+            | Self::NotFound { .. }
+            | Self::Redirect { .. }
+            | Self::WebPage { .. }
+            | Self::Protocol { .. }
+            | Self::Oversize { .. }
+            | Self::NoPayload
+            | Self::OrganizationKey { .. }
+            | Self::Undecryptable { .. }
+            | Self::NoMatch { .. }
+            | Self::AmbiguousProject { .. }
+            | Self::InvalidName { .. }
+            | Self::DangerousName { .. }
+            | Self::DuplicateName { .. }
+            | Self::Conflict { .. }
+            | Self::NulInValue { .. }
+            | Self::VariableTooLarge { .. }
+            | Self::EnvironmentTooLarge { .. }
+            | Self::Internal(_) => Class::Permanent,
+        }
+    }
+
+    /// The code we end with.
+    pub fn exit(&self) -> Exit {
+        match self.class() {
+            Class::Unavailable => Exit::Unavailable,
+            Class::TokenRefused | Class::SessionRefused | Class::Permanent => Exit::Failed,
+            Class::NotExecutable => Exit::NotExecutable,
+            Class::NotFound => Exit::NotFound,
+        }
+    }
+
+    /// The stable word in brackets that scripts and the documentation refer to.
+    pub const fn slug(&self) -> &'static str {
+        match self {
+            Self::Usage { .. } => "usage",
+            Self::TokenMissing => "token-missing",
+            Self::TokenMalformed { .. } => "token-malformed",
+            Self::TokenUnreadable { .. } => "token-unreadable",
+            Self::ServerUrl { .. } => "server-url",
+            Self::CaFile { .. } => "ca-file",
+            Self::Proxy { .. } => "proxy",
+            Self::CommandNotFound { .. } => "command-not-found",
+            Self::CommandNotExecutable { .. } => "command-not-executable",
+            Self::Exec { .. } => "exec",
+            Self::Dns { .. } => "dns",
+            Self::Connect { .. } => "connect",
+            Self::Broken { .. } => "connection-broken",
+            Self::Timeout { .. } => "timeout",
+            Self::RateLimited { .. } => "rate-limited",
+            Self::Unavailable { .. } => "unavailable",
+            Self::Intercepted { .. } => "intercepted",
+            Self::Certificate { .. } => "certificate",
+            Self::GaveUp { last, .. } => last.slug(),
+            Self::InvalidClient { .. } => "invalid-client",
+            Self::LoginRefused { .. } => "login-refused",
+            Self::Unauthorized { .. } => "unauthorized",
+            Self::Forbidden { .. } => "forbidden",
+            Self::NotFound { .. } => "not-found",
+            Self::Redirect { .. } => "redirect",
+            Self::WebPage { .. } => "web-page",
+            Self::Protocol { .. } => "protocol",
+            Self::Oversize { .. } => "oversize",
+            Self::NoPayload => "no-payload",
+            Self::OrganizationKey { .. } => "organization-key",
+            Self::Undecryptable { .. } => "undecryptable",
+            Self::NoMatch { .. } => "no-match",
+            Self::AmbiguousProject { .. } => "ambiguous-project",
+            Self::InvalidName { .. } => "invalid-name",
+            Self::DangerousName { .. } => "dangerous-name",
+            Self::DuplicateName { .. } => "duplicate-name",
+            Self::Conflict { .. } => "conflict",
+            Self::NulInValue { .. } => "nul-in-value",
+            Self::VariableTooLarge { .. } => "variable-too-large",
+            Self::EnvironmentTooLarge { .. } => "environment-too-large",
+            Self::Internal(_) => "internal",
+        }
+    }
+
+    /// What to do next.
+    pub fn hint(&self) -> String {
+        const BASE_URL: &str =
+            "check --server-url, --api-url and --identity-url: they must be the base URLs of Bitwarden's API";
+        const NAME: &str = "rename the secret, leave it out by --exclude, or use --uuids-as-keynames";
+        match self {
+            Self::Usage { hint, .. } => hint.clone(),
+            Self::TokenMissing => "set BWS_ACCESS_TOKEN or BWS_ACCESS_TOKEN_FILE, or give --access-token-file PATH".into(),
+            Self::TokenMalformed { .. } => {
+                "copy the whole token again: it looks like 0.<uuid>.<secret>:<base64 key>, without quotes".into()
+            }
+            Self::TokenUnreadable { .. } => "check that it exists and that this user may read it".into(),
+            Self::ServerUrl { .. } => {
+                "give an https URL such as https://vault.example.org, or use --region us|eu for the cloud".into()
+            }
+            Self::CaFile { .. } => "give a file of PEM certificates that this user may read".into(),
+            Self::Proxy { .. } => "check HTTPS_PROXY, or name this server in NO_PROXY".into(),
+            Self::CommandNotFound { because: Some(because), .. } => because.clone(),
+            Self::CommandNotFound { .. } => "check the spelling and PATH; shell syntax needs: sh -c '…'".into(),
+            Self::CommandNotExecutable { .. } => {
+                "check its mode; a script needs '#!' on its first line, or name its interpreter".into()
+            }
+            Self::Exec { .. } => "run the command without bws-exec to see whether it starts at all".into(),
+            Self::Dns { .. } => "check the server's name and /etc/resolv.conf".into(),
+            Self::Connect { .. } => "check the network and the server's address; a proxy is taken from HTTPS_PROXY".into(),
+            Self::Broken { .. } | Self::Unavailable { .. } => "try again later".into(),
+            Self::Timeout { .. } => "check the network, or give more time by --deadline".into(),
+            Self::RateLimited { retry_after: Some(after), .. } => format!(
+                "not a fault of the token; the server asks to wait {}; logins are limited to 10 a minute an address",
+                seconds(*after)
+            ),
+            Self::RateLimited { .. } => {
+                "not a fault of the token; wait a minute; logins are limited to 10 a minute an address".into()
+            }
+            Self::Intercepted { .. } => "a proxy or firewall seems to stand in the way".into(),
+            Self::Certificate { .. } => "add the issuing CA by --ca-file, or check the server's name and this clock".into(),
+            Self::GaveUp { last, .. } => last.hint(),
+            Self::InvalidClient { .. } => {
+                "likely causes, in order: wrong region or server (--region, --server-url), token expired, revoked, \
+                 mistyped, organization disabled"
+                    .into()
+            }
+            Self::LoginRefused { .. } => "the token may not be one of Secrets Manager, or the server is too old".into(),
+            Self::Unauthorized { .. } => "check that --api-url and --identity-url belong to the same server".into(),
+            Self::Forbidden { .. } => "check that the organization has Secrets Manager and the account may use it".into(),
+            Self::NotFound { .. } | Self::WebPage { .. } | Self::Protocol { .. } => BASE_URL.into(),
+            Self::Redirect { .. } => "redirects are never followed with credentials: give the final URL".into(),
+            Self::Oversize { .. } => "grant this machine account fewer projects, or split it".into(),
+            Self::NoPayload => "create a new access token for this machine account".into(),
+            Self::OrganizationKey { problem: CryptoProblem::KeyKind(_) | CryptoProblem::UnsupportedType(_) } => {
+                "this organization uses newer encryption: update bws-exec".into()
+            }
+            Self::OrganizationKey { .. } => "the part of the token after ':' seems wrong: copy the token again".into(),
+            Self::Undecryptable { problem: CryptoProblem::UnsupportedType(7), .. } => {
+                "this secret uses newer encryption: update bws-exec, or leave it out by --exclude or --project".into()
+            }
+            Self::Undecryptable { .. } => {
+                "store the secret again in Bitwarden, or leave it out by --exclude or --project".into()
+            }
+            Self::NoMatch { candidates, .. } => candidates.clone(),
+            Self::AmbiguousProject { .. } => "give the project's id instead".into(),
+            Self::InvalidName { unusual_but_possible: true, name, .. } => {
+                format!("{NAME}, or accept it by --allow-name '{name}'")
+            }
+            Self::InvalidName { .. } | Self::DuplicateName { .. } => NAME.into(),
+            Self::DangerousName { name, .. } => {
+                format!("rename the secret, leave it out by --exclude, or accept it by --allow-name {name}")
+            }
+            Self::Conflict { .. } => "choose by --on-conflict secret|inherited, or take the variable away by --unset".into(),
+            Self::NulInValue { .. } => "no environment can carry NUL: leave it out by --exclude".into(),
+            Self::VariableTooLarge { .. } => "leave it out by --exclude, or by --unset if it was inherited".into(),
+            Self::EnvironmentTooLarge { .. } => {
+                "select fewer secrets by --project, --only or --exclude, or start clean by --no-inherit-env".into()
+            }
+            Self::Internal(_) => "please report this".into(),
+        }
+    }
+
+    /// Names the secret as it is known to people: never by its value.
+    pub fn secret_name(key: Option<&str>, id: SecretId, projects: &[String]) -> String {
+        let key = key.map(|key| format!("'{key}', ")).unwrap_or_default();
+        let projects = match projects {
+            [] => "in no project".to_owned(),
+            [one] => format!("in project {one}"),
+            many => format!("in projects {}", many.join(", ")),
+        };
+        format!("secret {key}id {id}, {projects}")
+    }
+}
+
+/// A duration as it is shown to people.
+pub fn seconds(duration: Duration) -> String {
+    match duration.as_millis() {
+        millis if millis % 1000 == 0 => format!("{}s", millis / 1000),
+        millis => format!("{}.{}s", millis / 1000, millis % 1000 / 100),
+    }
+}

@@ -1,0 +1,227 @@
+//! COMMAND: finding it before the first packet, and becoming it at the end.
+
+use std::ffi::{CString, OsStr, OsString};
+use std::fs;
+use std::io::{self, Read};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::fs::FileTypeExt;
+use std::path::{Path, PathBuf};
+
+use nix::errno::Errno;
+use nix::fcntl::{AT_FDCWD, AtFlags};
+use nix::unistd::{AccessFlags, faccessat};
+use zeroize::{Zeroize, Zeroizing};
+
+use crate::env::size::{self, Limits};
+use crate::env::{EnvPlan, Value, Variable};
+use crate::error::Error;
+use crate::sys;
+
+/// An executable file that was found.
+#[derive(Debug)]
+pub struct Program {
+    pub path: PathBuf,
+}
+
+/// Searched when PATH is not set (`_PATH_DEFPATH` without the current directory).
+const DEFAULT_PATH: &str = "/usr/local/bin:/usr/bin:/bin";
+
+/// Finds COMMAND as `execvp` would, with our own PATH and never with one that a secret sets.
+pub fn locate(command: &OsStr, path: Option<&OsStr>) -> Result<Program, Error> {
+    let shown = command.to_string_lossy().into_owned();
+    if command.is_empty() {
+        return Err(Error::CommandNotFound { command: "''".into(), because: None });
+    }
+    if command.as_bytes().contains(&b'/') {
+        return match executable(Path::new(command)) {
+            Ok(()) => Ok(Program { path: command.into() }),
+            Err(Refusal::Absent) => Err(Error::CommandNotFound { command: shown, because: None }),
+            Err(refusal) => Err(refusal.into_error(Path::new(command))),
+        };
+    }
+    let mut refused = None;
+    for directory in path.unwrap_or(OsStr::new(DEFAULT_PATH)).as_bytes().split(|&byte| byte == b':') {
+        // An empty element is the current directory.
+        let candidate = match directory {
+            b"" => Path::new(".").join(command),
+            directory => Path::new(OsStr::from_bytes(directory)).join(command),
+        };
+        match executable(&candidate) {
+            Ok(()) => return Ok(Program { path: candidate }),
+            Err(Refusal::Absent) => {}
+            Err(refusal) => refused = refused.or(Some(refusal.into_error(&candidate))),
+        }
+    }
+    Err(refused.unwrap_or(Error::CommandNotFound { command: shown, because: None }))
+}
+
+enum Refusal {
+    Absent,
+    NoInterpreter(String),
+    Unusable(String),
+}
+
+impl Refusal {
+    fn into_error(self, path: &Path) -> Error {
+        match self {
+            Self::Absent => Error::CommandNotFound { command: path.display().to_string(), because: None },
+            Self::NoInterpreter(interpreter) => Error::CommandNotFound {
+                command: path.display().to_string(),
+                because: Some(format!("its '#!' line names {interpreter}, which is not there")),
+            },
+            Self::Unusable(problem) => Error::CommandNotExecutable { path: path.into(), problem },
+        }
+    }
+}
+
+fn executable(path: &Path) -> Result<(), Refusal> {
+    let status = match fs::metadata(path) {
+        Ok(status) => status,
+        Err(error) => {
+            return Err(match error.raw_os_error().map(Errno::from_raw) {
+                Some(Errno::ENOENT | Errno::ENOTDIR) => Refusal::Absent,
+                _ => Refusal::Unusable(error.to_string()),
+            });
+        }
+    };
+    let kind = status.file_type();
+    if kind.is_dir() {
+        return Err(Refusal::Unusable("it is a directory".into()));
+    }
+    if !kind.is_file() {
+        let what = if kind.is_fifo() || kind.is_socket() { "a pipe or socket" } else { "a device" };
+        return Err(Refusal::Unusable(format!("it is {what}")));
+    }
+    // As the user we will run it as: AT_EACCESS asks for the effective ids.
+    faccessat(AT_FDCWD, path, AccessFlags::X_OK, AtFlags::AT_EACCESS)
+        .map_err(|error| Refusal::Unusable(io::Error::from(error).to_string()))?;
+    recognised(path)
+}
+
+/// Whether the kernel will know what to do with it. A script without `#!` is run by shells and by
+/// `execvp` as a courtesy; we never start a shell that was not asked for.
+fn recognised(path: &Path) -> Result<(), Refusal> {
+    let mut start = Vec::with_capacity(256);
+    // Executable need not mean readable; then exec will tell.
+    let Ok(file) = fs::File::open(path) else { return Ok(()) };
+    if file.take(256).read_to_end(&mut start).is_err() || start.starts_with(b"\x7fELF") {
+        return Ok(());
+    }
+    if let Some(line) = start.strip_prefix(b"#!") {
+        let line = line.split(|&byte| byte == b'\n').next().unwrap_or_default();
+        let interpreter =
+            line.trim_ascii().split(|&byte| byte == b' ' || byte == b'\t').next().unwrap_or_default();
+        let interpreter = Path::new(OsStr::from_bytes(interpreter));
+        return match fs::metadata(interpreter) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                Err(Refusal::NoInterpreter(interpreter.display().to_string()))
+            }
+            _ => Ok(()),
+        };
+    }
+    if other_formats_registered() {
+        return Ok(());
+    }
+    Err(Refusal::Unusable("it is neither a program nor a script that begins with '#!'".into()))
+}
+
+/// binfmt_misc may give any file a meaning.
+fn other_formats_registered() -> bool {
+    fs::read_dir("/proc/sys/fs/binfmt_misc").is_ok_and(|entries| {
+        entries.flatten().any(|entry| entry.file_name() != "register" && entry.file_name() != "status")
+    })
+}
+
+/// Ready to be executed: every string is in its final form and every size is checked.
+pub struct ExecPlan {
+    path: PathBuf,
+    arguments: Vec<CString>,
+    environment: Block,
+}
+
+/// The environment in one buffer, each entry with its NUL.
+struct Block {
+    bytes: Zeroizing<Vec<u8>>,
+    ends: Vec<usize>,
+}
+
+impl Block {
+    fn new(variables: &[Variable]) -> Self {
+        let size = variables.iter().map(|variable| variable.size() + 1).sum();
+        let mut block = Self { bytes: Zeroizing::new(Vec::with_capacity(size)), ends: Vec::new() };
+        for variable in variables {
+            match &variable.value {
+                Value::Inherited(entry) => block.bytes.extend_from_slice(entry),
+                Value::Secret { value, .. } => {
+                    block.bytes.extend_from_slice(&variable.name);
+                    block.bytes.push(b'=');
+                    // EXPOSE: this is what we are for.
+                    block.bytes.extend_from_slice(value.expose());
+                }
+            }
+            block.bytes.push(0);
+            block.ends.push(block.bytes.len());
+        }
+        block
+    }
+
+    fn entries(&self) -> Option<Vec<&std::ffi::CStr>> {
+        let starts = std::iter::once(0).chain(self.ends.iter().copied());
+        starts
+            .zip(&self.ends)
+            .map(|(start, &end)| std::ffi::CStr::from_bytes_with_nul(&self.bytes[start..end]).ok())
+            .collect()
+    }
+}
+
+/// Sizes that the kernel would refuse, named before it does.
+pub fn check_sizes(command: &[OsString], environment: &EnvPlan, limits: Limits) -> Vec<Error> {
+    let arguments: usize = command.iter().map(|argument| argument.len() + 1 + size_of::<*const u8>()).sum();
+    size::check(limits, environment.variables.iter().map(Variable::measured), arguments)
+}
+
+/// Names of variables whose value, of 12 bytes or more, is one of the arguments or ends one after '='.
+pub fn visible_secrets(command: &[OsString], environment: &EnvPlan) -> Vec<String> {
+    const SHORTEST: usize = 12;
+    let shows = |argument: &OsString, value: &[u8]| {
+        let before = argument.as_bytes().strip_suffix(value);
+        before.is_some_and(|before| before.is_empty() || before.ends_with(b"="))
+    };
+    let is_visible = |variable: &&Variable| match &variable.value {
+        // EXPOSE: compared, not shown.
+        Value::Secret { value, .. } => {
+            value.expose().len() >= SHORTEST && command.iter().any(|argument| shows(argument, value.expose()))
+        }
+        Value::Inherited(_) => false,
+    };
+    let visible = environment.variables.iter().filter(is_visible);
+    visible.map(|variable| String::from_utf8_lossy(&variable.name).into_owned()).collect()
+}
+
+impl ExecPlan {
+    pub fn new(program: Program, command: Vec<OsString>, environment: &[Variable]) -> Result<Self, Error> {
+        let arguments = command
+            .into_iter()
+            .map(|argument| CString::new(argument.into_vec()))
+            .collect::<Result<_, _>>()
+            .map_err(|_| Error::Internal("an argument contains NUL".into()))?;
+        Ok(Self { path: program.path, arguments, environment: Block::new(environment) })
+    }
+
+    /// Becomes COMMAND. Returns only if the kernel refuses.
+    pub fn replace(mut self) -> Error {
+        let internal = |what: &str| Error::Internal(format!("{what} contains NUL"));
+        let Ok(path) = CString::new(self.path.as_os_str().as_bytes()) else { return internal("the path") };
+        let Some(environment) = self.environment.entries() else { return internal("a variable") };
+        let arguments: Vec<_> = self.arguments.iter().map(CString::as_c_str).collect();
+        let cause = sys::execve(&path, &arguments, &environment);
+        drop(environment);
+        self.environment.bytes.zeroize();
+        match Errno::from_raw(cause.raw_os_error().unwrap_or_default()) {
+            Errno::ENOEXEC | Errno::EACCES => {
+                Error::CommandNotExecutable { path: self.path, problem: cause.to_string() }
+            }
+            _ => Error::Exec { path: self.path, cause },
+        }
+    }
+}

@@ -1,0 +1,57 @@
+//! The launcher bws-exec: run a command with its secrets from Bitwarden Secrets Manager.
+//!
+//! # Architecture
+//!
+//! One way of data, and [`run`] is the place to read it: what the process was started with becomes
+//! what was typed, what it means, what the server says, what the command gets, and the command.
+//!
+//! ```text
+//! Host -> Args -> RunPlan -> Program located -> Source -> Snapshot -> EnvPlan -> ExecPlan -> execve
+//! ```
+//!
+//! Modules import downward only; a test holds them to this order, top first:
+//!
+//! | module | its one job |
+//! |---|---|
+//! | `run` | the pipeline, one line a stage |
+//! | `dry_run` | what `--dry-run` shows |
+//! | `source` | where a snapshot comes from |
+//! | `plan` | typed + variables -> what it means |
+//! | `config` | token sources and the status descriptor |
+//! | `cli` | what was typed |
+//! | `exec` | locate COMMAND, become it |
+//! | `host` | the outside world, read once; hardening |
+//! | `env` | snapshot + inherited -> the command's environment |
+//! | `api` | HTTP: login, sync, retries |
+//! | `snapshot` | what a token can read |
+//! | `report` | our only words |
+//! | `token` | the access token |
+//! | `crypto` | keys, `EncString`, derivation |
+//! | `secret`, `deadline`, `env_vars`, `ids`, `error`, `exit` | vocabulary |
+//! | `sys` | the kernel, and the only `unsafe` |
+#![deny(unsafe_code)]
+
+mod api;
+mod cli;
+mod config;
+mod crypto;
+mod deadline;
+mod dry_run;
+mod env;
+mod env_vars;
+mod error;
+mod exec;
+mod exit;
+mod host;
+mod ids;
+mod plan;
+pub mod report;
+mod run;
+mod secret;
+mod snapshot;
+mod source;
+mod sys;
+mod token;
+
+pub use exit::Exit;
+pub use run::run;

@@ -1,0 +1,148 @@
+//! Our only words: stderr, the status descriptor, and what `--dry-run` prints.
+//!
+//! Three levels: *error* always, *warning* (something unsafe or stale) unless `-q`, *notice* with `-v`.
+//! Whatever comes from outside is shown with its control characters escaped, so that a secret's name
+//! cannot speak to the terminal, and with anything that looks like an access token taken out.
+
+use std::cell::RefCell;
+use std::fs::File;
+use std::io::Write;
+use std::os::fd::AsFd;
+
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use serde_json::{Value, json};
+
+use crate::error::Error;
+use crate::token;
+
+/// How much is said on stderr.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Verbosity {
+    /// `-q`: errors only.
+    Quiet,
+    #[default]
+    Normal,
+    /// `-v`: notices too.
+    Verbose,
+}
+
+/// Where this run speaks.
+#[derive(Debug, Default)]
+pub struct Report {
+    verbosity: Verbosity,
+    status: RefCell<Option<File>>,
+}
+
+/// Steps of a run, as `--status-fd` names them.
+#[derive(Clone, Copy, Debug)]
+pub enum Phase {
+    Start,
+    Login,
+    Fetch,
+    Resolve,
+    Exec,
+}
+
+impl Report {
+    pub fn new(verbosity: Verbosity, status: Option<File>) -> Self {
+        Self { verbosity, status: RefCell::new(status) }
+    }
+
+    pub fn error(&self, error: &Error) {
+        let exit = error.exit().code();
+        speak(&format!(
+            "bws-exec: error[{}]: {}\nbws-exec: hint: {}\n",
+            error.slug(),
+            shown(&error.to_string()),
+            shown(&error.hint())
+        ));
+        self.status_line(json!({
+            "phase": "error", "slug": error.slug(), "exit_code": exit, "message": shown(&error.to_string()),
+        }));
+    }
+
+    pub fn warning(&self, text: &str) {
+        if self.verbosity != Verbosity::Quiet {
+            speak(&format!("bws-exec: warning: {}\n", shown(text)));
+        }
+    }
+
+    pub fn notice(&self, text: &str) {
+        if self.verbosity == Verbosity::Verbose {
+            speak(&format!("bws-exec: notice: {}\n", shown(text)));
+        }
+    }
+
+    /// A dry run says what a run would only say with `-v`.
+    pub fn dry_run_notice(&self, text: &str) {
+        if self.verbosity != Verbosity::Quiet {
+            speak(&format!("bws-exec: notice: {}\n", shown(text)));
+        }
+    }
+
+    pub fn phase(&self, phase: Phase) {
+        let name = match phase {
+            Phase::Start => "start",
+            Phase::Login => "login",
+            Phase::Fetch => "fetch",
+            Phase::Resolve => "resolve",
+            Phase::Exec => "exec",
+        };
+        self.status_line(json!({ "phase": name }));
+    }
+
+    /// One JSON line. A reader that is gone or does not read must not hold up the launch, so a line
+    /// that does not fit at once is dropped, and with it the rest.
+    fn status_line(&self, line: Value) {
+        let mut status = self.status.borrow_mut();
+        let Some(file) = status.as_mut() else { return };
+        let mut ready = [PollFd::new(file.as_fd(), PollFlags::POLLOUT)];
+        let writable = poll(&mut ready, PollTimeout::ZERO).is_ok_and(|n| n > 0)
+            && ready[0].revents().is_some_and(|events| events.contains(PollFlags::POLLOUT));
+        if !writable || file.write_all(format!("{line}\n").as_bytes()).is_err() {
+            *status = None;
+        }
+    }
+}
+
+/// Text on stdout: `--help`, `--version`, `--dry-run`. A reader that went away is no error.
+pub fn print(text: &str) {
+    let mut out = std::io::stdout().lock();
+    let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+}
+
+/// Says where a bug struck, and nothing of the panic's message, which may quote data.
+pub fn panicked(info: &std::panic::PanicHookInfo<'_>) {
+    let place = info.location().map(|at| format!("{}:{}", at.file(), at.line())).unwrap_or_default();
+    Report::default().error(&Error::Internal(format!("a bug at {place}")));
+}
+
+/// One write, so that lines of many launches do not mix. There is nobody to tell if it fails.
+fn speak(text: &str) {
+    let _ = std::io::stderr().write_all(text.as_bytes());
+}
+
+/// Text as it may be shown.
+pub fn shown(text: &str) -> String {
+    let mut safe = String::with_capacity(text.len());
+    for c in token::redact(text).chars() {
+        // Bidirectional and other invisible marks reorder or hide text on a terminal.
+        let invisible = matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}');
+        if c.is_control() || invisible {
+            safe.extend(c.escape_default());
+        } else {
+            safe.push(c);
+        }
+    }
+    safe
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn control_characters_are_escaped() {
+        assert_eq!(shown("a\x1b[31m\nb\u{202e}c'ü"), "a\\u{1b}[31m\\nb\\u{202e}c'ü");
+    }
+}

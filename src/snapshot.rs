@@ -1,0 +1,101 @@
+//! What a token can read at one moment: the secrets, still encrypted but for their keys, and the
+//! organization key that opens them. Values are decrypted only for what is used; notes never are.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use crate::crypto::{EncString, SymmetricKey};
+use crate::error::{CryptoProblem, Error};
+use crate::ids::{ProjectId, SecretId};
+use crate::secret::SecretValue;
+
+/// A secret as the server gives it.
+pub struct EncryptedSecret {
+    pub id: SecretId,
+    pub key: String,
+    pub value: String,
+    pub projects: Vec<EncryptedProject>,
+}
+
+/// A project as it hangs on a secret. Some answers leave the name out.
+pub struct EncryptedProject {
+    pub id: ProjectId,
+    pub name: Option<String>,
+}
+
+/// A secret whose key is readable; its value still is a ciphertext.
+pub struct Secret {
+    pub id: SecretId,
+    pub key: Result<String, CryptoProblem>,
+    value: String,
+    pub project_ids: Vec<ProjectId>,
+}
+
+/// Everything one fetch brought.
+pub struct Snapshot {
+    pub secrets: Vec<Secret>,
+    /// Names of the projects seen; `None` where a name could not be decrypted.
+    pub projects: BTreeMap<ProjectId, Option<String>>,
+    key: SymmetricKey,
+}
+
+impl Snapshot {
+    /// Decrypts keys and project names. What cannot be decrypted stays in the list, marked.
+    pub fn new(key: SymmetricKey, encrypted: Vec<EncryptedSecret>) -> Self {
+        let text = |text: &str| -> Result<String, CryptoProblem> {
+            let mut plaintext = EncString::decrypt_text(text, &key)?;
+            String::from_utf8(std::mem::take(&mut plaintext)).map_err(|_| CryptoProblem::NotUtf8)
+        };
+        let mut projects = BTreeMap::new();
+        let secrets = encrypted
+            .into_iter()
+            .map(|secret| {
+                for project in &secret.projects {
+                    let name = projects.entry(project.id).or_insert(None);
+                    if name.is_none() {
+                        *name = project.name.as_deref().and_then(|name| text(name).ok());
+                    }
+                }
+                Secret {
+                    id: secret.id,
+                    key: text(&secret.key),
+                    value: secret.value,
+                    project_ids: secret.projects.iter().map(|project| project.id).collect(),
+                }
+            })
+            .collect();
+        Self { secrets, projects, key }
+    }
+
+    /// The value of one secret of this snapshot.
+    pub fn value(&self, secret: &Secret) -> Result<SecretValue, Error> {
+        EncString::decrypt_text(&secret.value, &self.key)
+            .map(SecretValue::new)
+            .map_err(|problem| self.undecryptable(secret, "value", problem))
+    }
+
+    /// The error for a part of a secret that cannot be read.
+    pub fn undecryptable(&self, secret: &Secret, part: &'static str, problem: CryptoProblem) -> Error {
+        Error::Undecryptable { secret: self.describe(secret), part, problem }
+    }
+
+    /// The secret as people know it: key, id and projects.
+    pub fn describe(&self, secret: &Secret) -> String {
+        let projects: Vec<String> = secret.project_ids.iter().map(|&id| self.project_name(id)).collect();
+        Error::secret_name(secret.key.as_deref().ok(), secret.id, &projects)
+    }
+
+    /// A project's name, or its id where the name is not known.
+    pub fn project_name(&self, id: ProjectId) -> String {
+        match self.projects.get(&id) {
+            Some(Some(name)) => format!("'{name}'"),
+            _ => id.to_string(),
+        }
+    }
+}
+
+impl fmt::Debug for Snapshot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Snapshot({} secrets)", self.secrets.len())
+    }
+}

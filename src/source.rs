@@ -1,0 +1,53 @@
+//! Where a snapshot comes from.
+
+use crate::api::Api;
+use crate::config::TokenSource;
+use crate::error::Error;
+use crate::plan::RunPlan;
+use crate::report::{Phase, Report};
+use crate::snapshot::Snapshot;
+use crate::sys;
+use crate::token::AccessToken;
+
+/// Everything that a launch asks of servers.
+pub struct Source<'a> {
+    api: Api<'a>,
+    token: AccessToken,
+    report: &'a Report,
+}
+
+impl<'a> Source<'a> {
+    /// Reads the token and the trust roots. Nothing is sent yet.
+    pub fn new(plan: &'a RunPlan, report: &'a Report) -> Result<Self, Error> {
+        let token = read_token(plan, report)?;
+        Ok(Self { api: Api::new(&plan.connection, plan.deadline, report)?, token, report })
+    }
+
+    /// Logs in and fetches.
+    pub fn load(self) -> Result<Snapshot, Error> {
+        sys::resolve_names_by_files_and_dns();
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .map_err(|error| Error::Internal(format!("cannot wait for the network: {error}")))?;
+        let result = runtime.block_on(async {
+            self.report.phase(Phase::Login);
+            let session = self.api.login(&self.token).await?;
+            self.report.phase(Phase::Fetch);
+            let secrets = self.api.fetch(&session).await?;
+            Ok(Snapshot::new(session.key, secrets))
+        });
+        // A look-up that hangs in getaddrinfo cannot be interrupted; exec or exit will end its thread.
+        runtime.shutdown_background();
+        result
+    }
+}
+
+fn read_token(plan: &RunPlan, report: &Report) -> Result<AccessToken, Error> {
+    for source in &plan.tokens {
+        if let Some(token) = TokenSource::read(source, plan.deadline, |text| report.warning(text))? {
+            return Ok(token);
+        }
+    }
+    Err(Error::TokenMissing)
+}
