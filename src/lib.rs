@@ -27,9 +27,11 @@
 //! | `report` | our only words |
 //! | `token` | the access token |
 //! | `crypto` | keys, `EncString`, derivation |
-//! | `secret`, `deadline`, `env_vars`, `ids`, `error`, `exit` | vocabulary |
+//! | `error`, `exit`, `ids`, `secret`, `deadline`, `env_vars` | vocabulary |
 //! | `sys` | the kernel, and the only `unsafe` |
 #![deny(unsafe_code)]
+// One place that prints (`report`), one that ends the process (`main`), no panic by convenience.
+#![deny(clippy::print_stdout, clippy::print_stderr, clippy::exit, clippy::unwrap_used)]
 
 mod api;
 mod cli;
@@ -52,6 +54,8 @@ mod snapshot;
 mod source;
 mod sys;
 mod token;
+#[cfg(test)]
+mod vectors;
 
 pub use exit::Exit;
 pub use run::run;

@@ -12,7 +12,7 @@ pub fn token_key(secret: &[u8; 16]) -> SymmetricKey {
     SymmetricKey::new(&token_key_bytes(secret))
 }
 
-pub(super) fn token_key_bytes(secret: &[u8; 16]) -> Zeroizing<[u8; 64]> {
+pub(crate) fn token_key_bytes(secret: &[u8; 16]) -> Zeroizing<[u8; 64]> {
     expand(b"bitwarden-accesstoken", secret, b"sm-access-token")
 }
 

@@ -4,7 +4,7 @@
 //! login answer, as an `EncString` under a key derived from the access token.
 
 mod aes_cbc_hmac;
-mod derive;
+pub(crate) mod derive;
 mod enc_string;
 mod key;
 
@@ -32,6 +32,3 @@ pub fn decode_base64(text: &str) -> Option<Zeroizing<Vec<u8>>> {
     bytes.truncate(length);
     Some(bytes)
 }
-
-#[cfg(test)]
-mod vectors;

@@ -17,7 +17,7 @@ impl Limits {
     pub fn new(longest_string: usize, stack: u64) -> Self {
         const MARGIN: usize = 4096;
         let quarter = usize::try_from(stack / 4).unwrap_or(usize::MAX);
-        Self { string: longest_string, total: quarter.min(6 * 1024 * 1024).max(128 * 1024) - MARGIN }
+        Self { string: longest_string, total: quarter.clamp(128 * 1024, 6 * 1024 * 1024) - MARGIN }
     }
 }
 

@@ -7,7 +7,7 @@ use hkdf::Hkdf;
 use secrecy::ExposeSecret;
 use sha2::Sha256;
 
-use super::{EncString, SymmetricKey, decode_base64, derive};
+use crate::crypto::{EncString, SymmetricKey, decode_base64, derive};
 use crate::token::AccessToken;
 
 struct Vector {
