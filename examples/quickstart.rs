@@ -94,7 +94,11 @@ fn quoted(words: &[&str]) -> String {
 }
 
 fn expect(status: ExitStatus, code: i32) -> Result<(), Box<dyn Error>> {
-    if status.code() == Some(code) { Ok(()) } else { Err(format!("expected exit code {code}, got {status}").into()) }
+    if status.code() == Some(code) {
+        Ok(())
+    } else {
+        Err(format!("expected exit code {code}, got {status}").into())
+    }
 }
 
 /// `cargo run --example` builds examples only; the launcher itself is a binary beside them.
@@ -110,6 +114,7 @@ fn build() -> Result<PathBuf, Box<dyn Error>> {
         return Err("the launcher could not be built".into());
     }
     let example = std::env::current_exe()?;
-    let directory = example.parent().and_then(Path::parent).ok_or("the example is not in target/…/examples")?;
+    let directory =
+        example.parent().and_then(Path::parent).ok_or("the example is not in target/…/examples")?;
     Ok(directory.join("bws-exec"))
 }

@@ -92,7 +92,9 @@ fn one_place_each_for_unsafe_http_and_words() {
         assert!(module == "api" || !has("reqwest::Client"), "{}: HTTP", path.display());
         assert!(
             module == "report"
-                || !["println!", "eprintln!", "stdout().", "stderr().write", "stderr().lock"].iter().any(|w| has(w)),
+                || !["println!", "eprintln!", "stdout().", "stderr().write", "stderr().lock"]
+                    .iter()
+                    .any(|w| has(w)),
             "{}: prints",
             path.display()
         );

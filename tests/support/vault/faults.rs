@@ -143,10 +143,10 @@ impl Faults {
         self.released.send_modify(|releases| *releases += 1);
     }
 
-    /// Waits for the next release.
-    pub async fn released(&self) {
-        // The sender lives as long as `self`, so the only way out is a release.
-        let _ = self.released.subscribe().changed().await;
+    /// Changes at the next release. To be had before a caller can know that something stalls, or
+    /// its release could come first.
+    pub fn releases(&self) -> watch::Receiver<u64> {
+        self.released.subscribe()
     }
 
     /// The earliest scripted fault that applies and has not happened often enough.

@@ -14,6 +14,7 @@ use hyper::service::service_fn;
 use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
 use tokio::time::sleep;
 use tokio_rustls::TlsAcceptor;
 
@@ -67,15 +68,21 @@ async fn accept(
     loop {
         // An error concerns one connection, which is gone: the next may do better.
         let Ok((tcp, peer)) = listener.accept().await else { continue };
+        let releases = server.faults.releases();
         server.log.connected();
         let connection = Connection { server: Arc::clone(&server), services, peer, broken: Mutex::default() };
-        tokio::spawn(greet(connection, tcp, tls.clone()));
+        tokio::spawn(greet(connection, tcp, tls.clone(), releases));
     }
 }
 
 /// Brings a new connection to the point where it can speak HTTP. What it does not survive is the
 /// client's to notice, so errors end it quietly.
-async fn greet(connection: Connection, tcp: TcpStream, tls: Option<TlsAcceptor>) {
+async fn greet(
+    connection: Connection,
+    tcp: TcpStream,
+    tls: Option<TlsAcceptor>,
+    mut releases: watch::Receiver<u64>,
+) {
     match connection.server.faults.for_connection(connection.services) {
         Fault::Reset => {
             let _ = wire::reset(tcp);
@@ -85,7 +92,7 @@ async fn greet(connection: Connection, tcp: TcpStream, tls: Option<TlsAcceptor>)
             let _ = wire::garbage(tcp).await;
             return;
         }
-        Fault::Stall => connection.server.faults.released().await,
+        Fault::Stall => stall(&mut releases).await,
         Fault::Delay(time) => sleep(time).await,
         _ => {}
     }
@@ -98,6 +105,11 @@ async fn greet(connection: Connection, tcp: TcpStream, tls: Option<TlsAcceptor>)
             }
         }
     }
+}
+
+/// Waits for a release. The faults, which say so, live as long as the server.
+async fn stall(releases: &mut watch::Receiver<u64>) {
+    let _ = releases.changed().await;
 }
 
 struct Connection {
@@ -143,6 +155,7 @@ impl Connection {
             from: self.peer.ip(),
         };
         let route = asked.route();
+        let mut releases = self.server.faults.releases();
         let serial = self.server.log.arrived(log::Request {
             endpoint: route.endpoint,
             method: asked.method.to_owned(),
@@ -156,7 +169,7 @@ impl Connection {
 
         let fault = self.server.faults.for_request(service, route.endpoint);
         match &fault {
-            Fault::Stall => self.server.faults.released().await,
+            Fault::Stall => stall(&mut releases).await,
             Fault::Delay(time) => sleep(*time).await,
             _ => {}
         }
