@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
@@ -141,7 +141,5 @@ pub fn status_descriptor(number: i32) -> Result<File, Error> {
             format!("open it before, for example: bws-exec --status-fd {number} … {number}>status.jsonl"),
         )
     })?;
-    nix::fcntl::fcntl(&fd, nix::fcntl::FcntlArg::F_SETFD(nix::fcntl::FdFlag::FD_CLOEXEC))
-        .map_err(|error| Error::Internal(format!("descriptor {}: {error}", fd.as_raw_fd())))?;
     Ok(fd.into())
 }

@@ -196,10 +196,11 @@ pub fn execve(path: &CStr, argv: &[&CStr], environment: &[&CStr]) -> io::Error {
     error
 }
 
-/// Takes over a descriptor that the caller opened for us, or says that there is none.
+/// Takes over a descriptor that the caller opened for us, or says that there is none. From now on it
+/// ends with us: COMMAND could read the token again from a descriptor that is a file.
 pub fn adopt(fd: RawFd) -> io::Result<OwnedFd> {
-    // SAFETY: F_GETFD only asks.
-    if unsafe { libc::fcntl(fd, libc::F_GETFD) } == -1 || was_closed(fd) {
+    // SAFETY: fcntl with F_SETFD changes one flag of the descriptor, and nothing if it is not open.
+    if was_closed(fd) || unsafe { libc::fcntl(fd, libc::F_SETFD, libc::FD_CLOEXEC) } == -1 {
         return Err(io::Error::from_raw_os_error(libc::EBADF));
     }
     // SAFETY: it is open, it was named on our command line or handed over by systemd for our use,
