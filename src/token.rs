@@ -74,6 +74,8 @@ fn find_token(text: &str) -> Option<(&str, &str, &str)> {
         let end = after
             .find(|c: char| !(c.is_ascii_alphanumeric() || ":+/=._-".contains(c)))
             .unwrap_or(after.len());
+        // A colon at its end belongs to the sentence around it.
+        let end = after[..end].trim_end_matches(':').len();
         Some((&text[..start], id, &after[end..]))
     })
 }
@@ -126,6 +128,7 @@ mod tests {
         let shown = redact(&format!("cannot open '{TOKEN}': x, --t={TOKEN}"));
         let id = "0.ec2c1d46-6a4b-4751-a310-af9601317f2d.[redacted]";
         assert_eq!(shown, format!("cannot open '{id}': x, --t={id}"));
+        assert_eq!(redact(&format!("file {TOKEN}: absent")), format!("file {id}: absent"));
         assert_eq!(redact("nothing 1.2.3 here"), "nothing 1.2.3 here");
     }
 
