@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use clap::error::ErrorKind;
 use clap::{ArgAction, CommandFactory, FromArgMatches, Parser, ValueEnum};
 
 use crate::deadline::parse_duration;
@@ -265,11 +266,18 @@ fn option_value(definition: &clap::Command, argument: &[u8]) -> Option<(bool, Op
 /// clap's message in our form: what is wrong on one line, what to do on the other.
 fn usage(error: &clap::Error) -> Error {
     let text = error.to_string();
-    let mut paragraphs = text.split("\n\n").map(|paragraph| {
-        paragraph.lines().map(str::trim).filter(|line| !line.is_empty()).collect::<Vec<_>>().join(" ")
-    });
-    let message = paragraphs.next().unwrap_or_default();
-    let message = message.strip_prefix("error: ").unwrap_or(&message).to_owned();
-    let tip = paragraphs.find_map(|paragraph| paragraph.strip_prefix("tip: ").map(str::to_owned));
-    Error::usage(message, tip.unwrap_or_else(|| "bws-exec --help lists the options".into()))
+    let (message, rest) = text.split_once("\n\n").unwrap_or((&text, ""));
+    let message: Vec<&str> = message.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+    let message = message.join(" ");
+    let message = message.strip_prefix("error: ").unwrap_or(&message);
+    let mut tips = rest.lines().filter_map(|line| line.trim().strip_prefix("tip: "));
+    // clap's other tip is how to make COMMAND of a mistyped option.
+    let hint = match (tips.find(|tip| tip.starts_with("a similar")), error.kind()) {
+        (Some(tip), _) => tip,
+        (None, ErrorKind::UnknownArgument) => {
+            "bws-exec --help lists the options; those of COMMAND come after COMMAND"
+        }
+        (None, _) => "bws-exec --help lists the options",
+    };
+    Error::usage(message, hint)
 }
