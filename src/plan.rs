@@ -99,6 +99,12 @@ fn tokens(args: &Args, token: Option<TokenText>, host: &mut Host) -> Result<Vec<
                 "use 0 for standard input, or 3 or more",
             ));
         }
+        if args.status_fd == Some(number) {
+            return Err(Error::usage(
+                format!("--access-token-fd and --status-fd name one descriptor, {number}"),
+                "the token is read from one and the phases are written to another",
+            ));
+        }
         sources.push(TokenSource::descriptor(number)?);
     }
     if let Some(path) = &args.access_token_file {
@@ -128,15 +134,17 @@ fn tokens(args: &Args, token: Option<TokenText>, host: &mut Host) -> Result<Vec<
 }
 
 fn deadline(args: &Args, host: &Host) -> Result<std::time::Duration, Error> {
-    let budget = match (args.deadline, host.text(env_vars::DEADLINE)) {
-        (Some(typed), _) => typed,
-        (None, Some(text)) => parse_duration(&text).map_err(|problem| {
-            Error::usage(format!("invalid value '{text}' for {}", env_vars::DEADLINE), problem)
-        })?,
-        (None, None) => DEADLINE,
+    let (budget, origin) = match (args.deadline, host.text(env_vars::DEADLINE)) {
+        (Some(typed), _) => (typed, "--deadline"),
+        (None, Some(text)) => {
+            let problem =
+                |problem| Error::usage(format!("invalid value '{text}' for {}", env_vars::DEADLINE), problem);
+            (parse_duration(&text).map_err(problem)?, env_vars::DEADLINE)
+        }
+        (None, None) => (DEADLINE, "--deadline"),
     };
     if budget.is_zero() {
-        return Err(Error::usage("--deadline 0 leaves no time for anything", "the default is 30s"));
+        return Err(Error::usage(format!("{origin} 0 leaves no time for anything"), "the default is 30s"));
     }
     Ok(budget)
 }
@@ -224,7 +232,9 @@ fn under_one_base(text: &str, what: &'static str) -> Result<(Url, Url), Error> {
 
 /// A URL that credentials may be sent to: https, or http to this very machine.
 fn base_url(text: &str, what: &'static str) -> Result<Url, Error> {
-    let problem = |problem| Error::ServerUrl { url: text.into(), what, problem };
+    // What stands before an '@' may be a password, whatever else is wrong.
+    let shown = if text.contains('@') { "(not shown)" } else { text };
+    let problem = |problem| Error::ServerUrl { url: shown.into(), what, problem };
     let url = Url::parse(text.trim()).map_err(|_| problem("it is not a URL with a scheme"))?;
     match (url.scheme(), url.host_str()) {
         (_, None | Some("")) => return Err(problem("it names no host")),
@@ -234,11 +244,7 @@ fn base_url(text: &str, what: &'static str) -> Result<Url, Error> {
         _ => return Err(problem("only https is accepted")),
     }
     if !url.username().is_empty() || url.password().is_some() {
-        return Err(Error::ServerUrl {
-            url: "(not shown)".into(),
-            what,
-            problem: "it carries a user name or password",
-        });
+        return Err(problem("it carries a user name or password"));
     }
     if url.query().is_some() || url.fragment().is_some() {
         return Err(problem("a base URL has no '?' or '#'"));
