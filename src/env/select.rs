@@ -35,13 +35,8 @@ impl Selection {
                 Err(error) => result.problems.push(error),
             }
         }
-        let in_projects: Vec<&Secret> = snapshot
-            .secrets
-            .iter()
-            .filter(|secret| {
-                self.projects.is_empty() || secret.project_ids.iter().any(|id| projects.contains(id))
-            })
-            .collect();
+        let in_projects: Vec<&Secret> =
+            snapshot.secrets.iter().filter(|secret| self.in_a_project(secret, &projects)).collect();
         // A project that was not found would make every other selector look wrong too.
         if result.problems.is_empty() {
             let patterns = [("--only", &self.only), ("--exclude", &self.exclude)];
@@ -58,20 +53,28 @@ impl Selection {
                 }
             }
         }
-        for secret in in_projects {
+        for secret in &snapshot.secrets {
+            let in_project = self.in_a_project(secret, &projects);
             match &secret.key {
                 Ok(key) => {
                     let wanted = self.only.is_empty() || pattern::any(&self.only, key.as_bytes());
-                    if wanted && !pattern::any(&self.exclude, key.as_bytes()) {
+                    if in_project && wanted && !pattern::any(&self.exclude, key.as_bytes()) {
                         result.secrets.push(secret);
                     }
                 }
                 // Not chosen by its key, for it has none that can be read.
-                Err(_) if self.only.is_empty() => result.secrets.push(secret),
-                Err(problem) => result.notices.push(format!("{}: {problem}", snapshot.describe(secret))),
+                Err(_) if in_project && self.only.is_empty() => result.secrets.push(secret),
+                Err(problem) => result.notices.push(format!(
+                    "{}, is not selected and its key cannot be decrypted: {problem}",
+                    snapshot.describe(secret)
+                )),
             }
         }
         result
+    }
+
+    fn in_a_project(&self, secret: &Secret, projects: &[ProjectId]) -> bool {
+        self.projects.is_empty() || secret.project_ids.iter().any(|id| projects.contains(id))
     }
 }
 
