@@ -93,7 +93,7 @@ pub enum Error {
     InvalidName { name: String, secret: String, problem: &'static str, unusual_but_possible: bool },
     #[error("'{name}' would change how programs run, so a secret may not set it ({secret})")]
     DangerousName { name: String, secret: String },
-    #[error("two secrets are called '{name}': {}", secrets.join(" and "))]
+    #[error("'{name}' would be set by {} secrets: {}", secrets.len(), secrets.join("; "))]
     DuplicateName { name: String, secrets: Vec<String> },
     #[error("'{name}' is set already and a secret would replace it ({secret})")]
     Conflict { name: String, secret: String },
@@ -356,18 +356,25 @@ impl Error {
                 "this organization uses newer encryption: update bws-exec".into()
             }
             Self::OrganizationKey { .. } => "the part of the token after ':' seems wrong: copy the token again".into(),
-            Self::Undecryptable { problem: CryptoProblem::UnsupportedType(7), .. } => {
-                "this secret uses newer encryption: update bws-exec, or leave it out by --exclude or --project".into()
-            }
-            Self::Undecryptable { .. } => {
-                "store the secret again in Bitwarden, or leave it out by --exclude or --project".into()
+            Self::Undecryptable { problem, part, .. } => {
+                let newer = *problem == CryptoProblem::UnsupportedType(7);
+                let way = match newer {
+                    true => "this secret uses newer encryption: update bws-exec",
+                    false => "store the secret again in Bitwarden",
+                };
+                // A key that cannot be read cannot be excluded by a glob.
+                let selector = if *part == "key" { "--only" } else { "--exclude" };
+                format!("{way}, or leave it out by {selector} or --project")
             }
             Self::NoMatch { candidates, .. } => candidates.clone(),
             Self::AmbiguousProject { .. } => "give the project's id instead".into(),
             Self::InvalidName { unusual_but_possible: true, name, .. } => {
-                format!("{NAME}, or accept it by --allow-name '{name}'")
+                format!("{NAME}, or accept it by --allow-name '{}'", name.replace('\'', "'\\''"))
             }
-            Self::InvalidName { .. } | Self::DuplicateName { .. } => NAME.into(),
+            Self::InvalidName { .. } => NAME.into(),
+            Self::DuplicateName { .. } => {
+                "rename one of them, choose one by --project, or use --uuids-as-keynames".into()
+            }
             Self::DangerousName { name, .. } => {
                 format!("rename the secret, leave it out by --exclude, or accept it by --allow-name {name}")
             }

@@ -92,6 +92,12 @@ impl EnvPlan {
             plan.warnings.push("this machine account can read no secrets".into());
         }
         let selected = policy.selection.apply(snapshot);
+        if selected.secrets.is_empty() && selected.problems.is_empty() && !snapshot.secrets.is_empty() {
+            plan.warnings.push(format!(
+                "the selectors together leave none of the {} secrets that this token can read",
+                snapshot.secrets.len()
+            ));
+        }
         plan.problems.extend(selected.problems);
         plan.notices.extend(selected.notices);
 
@@ -101,10 +107,7 @@ impl EnvPlan {
                 named.entry(name).or_default().push(secret);
             }
         }
-        let used: HashSet<SecretId> = named.values().flatten().map(|secret| secret.id).collect();
-        plan.unused =
-            snapshot.secrets.iter().map(|secret| secret.id).filter(|id| !used.contains(id)).collect();
-
+        let mut used: HashSet<SecretId> = named.values().flatten().map(|secret| secret.id).collect();
         let inherited = policy.inherit.apply(inherited, &mut plan.notices);
         let inherited_names: HashSet<&[u8]> = inherited.iter().map(|(name, _)| *name).collect();
         let mut from_secrets = Vec::with_capacity(named.len());
@@ -117,7 +120,9 @@ impl EnvPlan {
             let conflicts = inherited_names.contains(name.as_bytes());
             match policy.on_conflict {
                 OnConflict::Inherited if conflicts => {
-                    plan.notices.push(format!("'{name}' keeps its inherited value"));
+                    let described = snapshot.describe(secret);
+                    plan.notices.push(format!("'{name}' keeps its inherited value, not that of {described}"));
+                    used.remove(&secret.id);
                     continue;
                 }
                 OnConflict::Error if conflicts => {
@@ -125,8 +130,8 @@ impl EnvPlan {
                     continue;
                 }
                 OnConflict::Secret if conflicts => {
-                    plan.notices
-                        .push(format!("{} replaces the inherited '{name}'", snapshot.describe(secret)));
+                    let described = snapshot.describe(secret);
+                    plan.notices.push(format!("the inherited '{name}' is replaced by {described}"));
                 }
                 OnConflict::Secret | OnConflict::Inherited | OnConflict::Error => {}
             }
@@ -145,6 +150,8 @@ impl EnvPlan {
                 Err(error) => plan.problems.push(error),
             }
         }
+        plan.unused =
+            snapshot.secrets.iter().map(|secret| secret.id).filter(|id| !used.contains(id)).collect();
         let replaced: HashSet<&[u8]> = from_secrets.iter().map(|variable| &variable.name[..]).collect();
         let mut variables: Vec<Variable> = inherited
             .into_iter()
@@ -176,7 +183,7 @@ impl EnvPlan {
             Verdict::Ours => {
                 let described = snapshot.describe(secret);
                 self.warnings
-                    .push(format!("{described} is left out: '{name}' is reserved for bws-exec itself"));
+                    .push(format!("{described}, is left out: '{name}' is reserved for bws-exec itself"));
                 return None;
             }
             Verdict::Dangerous => {
@@ -195,7 +202,7 @@ impl EnvPlan {
         }
         if names::is_noteworthy(&name) {
             let described = snapshot.describe(secret);
-            self.notices.push(format!("{described} sets '{name}', a proxy for other programs"));
+            self.notices.push(format!("'{name}', a proxy to other programs, is set by {described}"));
         }
         Some(name)
     }
