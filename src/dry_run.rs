@@ -10,6 +10,7 @@ use crate::exec::Program;
 use crate::plan::RunPlan;
 use crate::report::shown;
 use crate::snapshot::Snapshot;
+use crate::token::redact;
 
 /// Version of the JSON form. Fields may be added under one version, never changed or removed.
 const VERSION: u32 = 1;
@@ -70,7 +71,7 @@ impl DryRun<'_> {
                 ]
             })
             .collect();
-        line(format!("\n{} variables from secrets, {} inherited", rows.len(), self.inherited()));
+        line(format!("\n{} from secrets, {} inherited", count(rows.len(), "variable"), self.inherited()));
         if !rows.is_empty() {
             let width = |column: usize, title: &str| {
                 rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0).max(title.len())
@@ -82,13 +83,14 @@ impl DryRun<'_> {
             }
         }
         if !self.environment.unused.is_empty() {
-            line(format!("\n{} secrets the token can read are not used", self.environment.unused.len()));
+            let unused = count(self.environment.unused.len(), "secret");
+            line(format!("\n{unused} that the token can read, not used by this run"));
             for secret in self.unused() {
                 line(format!("  {}", shown(&self.snapshot.describe(secret))));
             }
         }
         if !self.environment.problems.is_empty() {
-            line(format!("\n{} problems", self.environment.problems.len()));
+            line(format!("\n{}", count(self.environment.problems.len(), "problem")));
             for problem in &self.environment.problems {
                 line(format!("  [{}] {}", problem.slug(), shown(&problem.to_string())));
             }
@@ -126,7 +128,8 @@ impl DryRun<'_> {
             .problems
             .iter()
             .map(|problem| {
-                json!({ "slug": problem.slug(), "message": problem.to_string(), "hint": problem.hint() })
+                let (message, hint) = (redact(&problem.to_string()), redact(&problem.hint()));
+                json!({ "slug": problem.slug(), "message": message, "hint": hint })
             })
             .collect();
         json!({
@@ -137,10 +140,15 @@ impl DryRun<'_> {
             "variables": variables,
             "inherited": self.inherited(),
             "unused": unused,
-            "warnings": self.environment.warnings,
+            "warnings": self.plan.warnings.iter().chain(&self.environment.warnings).collect::<Vec<_>>(),
             "notices": self.environment.notices,
             "problems": problems,
             "exit_code": self.environment.problems.first().map_or(0, |problem| problem.exit().code()),
         })
     }
+}
+
+/// "1 secret", "2 secrets".
+fn count(number: usize, what: &str) -> String {
+    format!("{number} {what}{}", if number == 1 { "" } else { "s" })
 }

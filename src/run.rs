@@ -89,8 +89,8 @@ fn become_command(plan: RunPlan, program: Program, environment: EnvPlan, report:
     let mut problems = environment.problems.into_iter();
     if let Some(problem) = problems.next() {
         if problems.len() > 0 {
-            report
-                .warning(&format!("this and {} more problems: bws-exec --dry-run shows all", problems.len()));
+            let all = problems.len() + 1;
+            report.warning(&format!("there are {all} problems; the first follows, --dry-run shows all"));
         }
         return problem;
     }
