@@ -152,3 +152,33 @@ impl DryRun<'_> {
 fn count(number: usize, what: &str) -> String {
     format!("{number} {what}{}", if number == 1 { "" } else { "s" })
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::env::properties;
+    use crate::plan::tests::plan;
+
+    proptest! {
+        #[test]
+        fn no_value_is_ever_shown(
+            secrets in properties::secrets(),
+            policy in properties::policy(),
+            inherited in properties::inherited(),
+        ) {
+            let snapshot = properties::snapshot(&secrets);
+            let environment = EnvPlan::build(&snapshot, &policy, &inherited);
+            let plan = plan(&["--dry-run"], &[]).unwrap();
+            let shown = DryRun { plan: &plan, program: None, snapshot: &snapshot, environment: &environment };
+            let (text, json) = (shown.text(), shown.render(DryRunFormat::Json));
+            prop_assert!(!text.contains(properties::CANARY), "{text}");
+            prop_assert!(!json.contains(properties::CANARY), "{json}");
+            prop_assert!(!text.contains(|c: char| c.is_control() && c != '\n'), "{text:?}");
+            let json: Json = serde_json::from_str(&json).unwrap();
+            prop_assert_eq!(json["variables"].as_array().unwrap().len(), shown.injected().count());
+            prop_assert_eq!(json["problems"].as_array().unwrap().len(), environment.problems.len());
+        }
+    }
+}

@@ -300,3 +300,6 @@ fn boolean(text: &str) -> Option<bool> {
         _ => None,
     }
 }
+
+#[cfg(test)]
+pub mod tests;

@@ -99,3 +99,46 @@ impl fmt::Debug for Snapshot {
         write!(f, "Snapshot({} secrets)", self.secrets.len())
     }
 }
+
+/// A vault made of plaintext, for tests.
+#[cfg(test)]
+impl Snapshot {
+    /// Takes id, key, value and projects of each secret, and encrypts what is text.
+    pub fn of(secrets: impl IntoIterator<Item = (u128, String, String, Vec<(u128, String)>)>) -> Self {
+        let key = std::array::from_fn(|index| index as u8);
+        let encrypt = |text: String| tests::encrypt(&key, text.as_bytes());
+        let id = |number: u128| uuid::Uuid::from_u128(number).to_string();
+        let encrypted = secrets.into_iter().map(|(number, key, value, projects)| EncryptedSecret {
+            id: id(number).parse().expect("an id"),
+            key: encrypt(key),
+            value: encrypt(value),
+            projects: projects
+                .into_iter()
+                .map(|(number, name)| EncryptedProject {
+                    id: id(number).parse().expect("an id"),
+                    name: Some(encrypt(name)),
+                })
+                .collect(),
+        });
+        Self::new(SymmetricKey::new(&key), encrypted.collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use aes::cipher::block_padding::Pkcs7;
+    use aes::cipher::{BlockModeEncrypt, KeyIvInit};
+    use base64::Engine;
+    use base64::engine::general_purpose::STANDARD;
+    use hmac::{Hmac, KeyInit, Mac};
+
+    /// The reverse of what the launcher ever does. Nothing here is secret, so one iv will do.
+    pub fn encrypt(key: &[u8; 64], plaintext: &[u8]) -> String {
+        let iv = [7; 16];
+        let cipher = cbc::Encryptor::<aes::Aes256>::new_from_slices(&key[..32], &iv).unwrap();
+        let ciphertext = cipher.encrypt_padded_vec::<Pkcs7>(plaintext);
+        let mac = Hmac::<sha2::Sha256>::new_from_slice(&key[32..]).unwrap();
+        let mac = mac.chain_update(iv).chain_update(&ciphertext).finalize().into_bytes();
+        format!("2.{}|{}|{}", STANDARD.encode(iv), STANDARD.encode(ciphertext), STANDARD.encode(mac))
+    }
+}

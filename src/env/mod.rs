@@ -5,6 +5,8 @@
 pub mod inherit;
 mod names;
 pub mod pattern;
+#[cfg(test)]
+pub mod properties;
 mod select;
 pub mod size;
 
