@@ -9,7 +9,7 @@ pub mod vault;
 
 use std::ffi::{OsStr, OsString};
 use std::io::{Read, Write};
-use std::os::fd::OwnedFd;
+use std::os::fd::{FromRawFd as _, OwnedFd};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -130,7 +130,11 @@ impl Launch {
 
     /// Hands a descriptor over under this number.
     pub fn descriptor(mut self, number: i32, fd: impl Into<OwnedFd>) -> Self {
-        self.descriptors.push((number, fd.into()));
+        // High up, so that none of them is replaced by another one before its turn.
+        let high = nix::fcntl::fcntl(fd.into(), nix::fcntl::FcntlArg::F_DUPFD_CLOEXEC(200));
+        // SAFETY: fcntl has just made it, for nobody else.
+        let fd = unsafe { OwnedFd::from_raw_fd(high.expect("a descriptor can be copied")) };
+        self.descriptors.push((number, fd));
         self
     }
 
