@@ -3,6 +3,14 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod dry_run;
+mod environment;
 mod house;
+mod names;
 mod oracle;
+mod selection;
+mod server_selection;
 mod smoke;
+mod token_secrecy;
+mod token_sources;
+mod usage;
