@@ -20,6 +20,7 @@ use crate::token::TokenText;
 #[derive(Debug, Parser)]
 #[command(
     name = "bws-exec",
+    verbatim_doc_comment,
     version,
     max_term_width = 100,
     override_usage = "bws-exec [OPTIONS] [--] COMMAND [ARG]...",

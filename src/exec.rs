@@ -52,7 +52,9 @@ pub fn locate(command: &OsStr, path: Option<&OsStr>) -> Result<Program, Error> {
             Err(refusal) => refused = refused.or(Some(refusal.into_error(&candidate))),
         }
     }
-    Err(refused.unwrap_or(Error::CommandNotFound { command: shown, because: None }))
+    // The habit of `bws run -- COMMAND`.
+    let because = (command == "run").then(|| "there are no subcommands: bws-exec -- COMMAND".into());
+    Err(refused.unwrap_or(Error::CommandNotFound { command: shown, because }))
 }
 
 enum Refusal {
