@@ -299,6 +299,11 @@ fn files_that_others_may_read() {
         worked(&run(true, &file(directory.path(), "closed", &scenario.token, mode)), "");
         fs::remove_file(directory.path().join("closed")).unwrap();
     }
+    // Who puts credentials somewhere answers for it: the service manager.
+    file(directory.path(), "bws-access-token", &scenario.token, 0o644);
+    let launch = scenario.launch_without_token().env("CREDENTIALS_DIRECTORY", directory.path());
+    worked(&launch.command(SHOW).run(), "");
+
     let memory = tempfile::tempdir_in("/dev/shm").unwrap();
     assert_eq!(statfs(memory.path()).unwrap().filesystem_type(), TMPFS_MAGIC);
     worked(&run(true, &file(memory.path(), "open", &scenario.token, 0o644)), "");

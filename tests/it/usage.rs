@@ -89,6 +89,8 @@ fn help_and_version_are_for_stdout() {
             assert!(text.contains(word), "{word} is missing: {text}");
         }
     }
+    let longest = launch("--help").text().lines().map(|line| line.chars().count()).max();
+    assert!(longest <= Some(110), "lines are broken where they were written: {longest:?}");
     for option in ["--version", "-V"] {
         let outcome = launch(option);
         outcome.succeeded();
@@ -134,6 +136,13 @@ fn options_after_the_command_are_its_own() {
         assert_eq!((outcome.text().as_str(), outcome.stderr.as_str()), (expected, empty));
         assert_eq!(outcome.code(), Some(0));
     }
+    // Whoever knows `bws run` is told.
+    let outcome = Launch::new().options(["run", "--", "env"]).run();
+    outcome.failed(
+        127,
+        "bws-exec: error[command-not-found]: command not found: run\n\
+         bws-exec: hint: there are no subcommands: bws-exec -- COMMAND\n",
+    );
     // What follows `--` is COMMAND even if it looks like an option.
     let outcome = Launch::new().env("BWS_ACCESS_TOKEN", "x").command(["--help"]).run();
     outcome.failed(
