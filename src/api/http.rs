@@ -261,11 +261,7 @@ fn classify(error: reqwest::Error, host: &str, stage: Stage) -> Error {
         if let Some(DnsError(cause)) = cause.downcast_ref() {
             return Error::Dns { host, cause: cause.clone() };
         }
-        // `io::Error::source` skips the error it carries.
-        let carried = cause.downcast_ref::<std::io::Error>().and_then(|io| io.get_ref());
-        if let Some(tls) =
-            cause.downcast_ref().or_else(|| carried.and_then(|inner| inner.downcast_ref::<rustls::Error>()))
-        {
+        if let Some(tls) = carried(cause).downcast_ref() {
             return classify_tls(tls, host, stage);
         }
         if let Some(http) = cause.downcast_ref::<hyper::Error>()
@@ -299,6 +295,14 @@ fn classify_tls(error: &rustls::Error, host: String, stage: Stage) -> Error {
         _ => return Error::Protocol { host, stage, problem: format!("no TLS connection: {error}") },
     };
     Error::Certificate { host, problem }
+}
+
+/// What an `io::Error` carries, which its `source` skips. They may be wrapped several times.
+fn carried<'a>(mut error: &'a (dyn std::error::Error + 'static)) -> &'a (dyn std::error::Error + 'static) {
+    while let Some(inner) = error.downcast_ref::<std::io::Error>().and_then(|io| io.get_ref()) {
+        error = inner;
+    }
+    error
 }
 
 /// The message at the bottom of a chain, which is the one that tells something.
