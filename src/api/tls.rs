@@ -78,19 +78,25 @@ fn add_named_file(store: &mut RootCertStore, file: &Path, option: &str) -> Resul
     }
 }
 
-/// Directories hold other things too, and links that lead nowhere: only an empty result is an error.
+/// Directories hold other things too, links that lead nowhere, and lists name some that are not there:
+/// only an empty result is an error.
 fn add_directories(store: &mut RootCertStore, directories: &OsStr) -> Result<(), Error> {
-    let fault = |problem: String| Error::CaFile {
-        origin: format!("SSL_CERT_DIR {}", directories.display()),
-        problem,
-    };
     let mut added = 0;
+    let mut problem = None;
     for directory in std::env::split_paths(directories).filter(|path| !path.as_os_str().is_empty()) {
-        let entries =
-            std::fs::read_dir(&directory).map_err(|e| fault(format!("{}: {e}", directory.display())))?;
-        added += entries.flatten().filter_map(|entry| add_file(store, &entry.path()).ok()).sum::<usize>();
+        match std::fs::read_dir(&directory) {
+            Ok(entries) => {
+                added +=
+                    entries.flatten().filter_map(|entry| add_file(store, &entry.path()).ok()).sum::<usize>();
+            }
+            Err(error) => problem = Some(error.to_string()),
+        }
     }
-    if added == 0 { Err(fault("there is no certificate in it".into())) } else { Ok(()) }
+    if added > 0 {
+        return Ok(());
+    }
+    let problem = problem.unwrap_or_else(|| "there is no certificate in it".into());
+    Err(Error::CaFile { origin: format!("SSL_CERT_DIR {}", directories.display()), problem })
 }
 
 /// Adds every usable certificate of a PEM file and says how many there were.
