@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::net::IpAddr;
 
 use reqwest::Url;
+use rustls::pki_types::ServerName;
 
 use crate::api::{Connection, Trust};
 use crate::cli::{Args, DryRunFormat};
@@ -232,19 +233,22 @@ fn under_one_base(text: &str, what: &'static str) -> Result<(Url, Url), Error> {
 
 /// A URL that credentials may be sent to: https, or http to this very machine.
 fn base_url(text: &str, what: &'static str) -> Result<Url, Error> {
-    // What stands before an '@' may be a password, whatever else is wrong.
+    // What stands before an '@' may be a password, in a URL that is none too.
     let shown = if text.contains('@') { "(not shown)" } else { text };
     let problem = |problem| Error::ServerUrl { url: shown.into(), what, problem };
     let url = Url::parse(text.trim()).map_err(|_| problem("it is not a URL with a scheme"))?;
+    if !url.username().is_empty() || url.password().is_some() {
+        return Err(problem("it carries a user name or password"));
+    }
     match (url.scheme(), url.host_str()) {
         (_, None | Some("")) => return Err(problem("it names no host")),
+        ("https", Some(host)) if ServerName::try_from(unbracketed(host)).is_err() => {
+            return Err(problem("no host can have that name"));
+        }
         ("https", _) => {}
         ("http", Some(host)) if is_this_machine(host) => {}
         ("http", _) => return Err(problem("plain http is only accepted for 127.0.0.0/8, ::1 and localhost")),
         _ => return Err(problem("only https is accepted")),
-    }
-    if !url.username().is_empty() || url.password().is_some() {
-        return Err(problem("it carries a user name or password"));
     }
     if url.query().is_some() || url.fragment().is_some() {
         return Err(problem("a base URL has no '?' or '#'"));
@@ -252,9 +256,13 @@ fn base_url(text: &str, what: &'static str) -> Result<Url, Error> {
     Ok(url)
 }
 
+/// An IPv6 address stands in brackets in a URL only.
+fn unbracketed(host: &str) -> &str {
+    host.trim_start_matches('[').trim_end_matches(']')
+}
+
 fn is_this_machine(host: &str) -> bool {
-    let literal = host.trim_start_matches('[').trim_end_matches(']');
-    host == "localhost" || literal.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
+    host == "localhost" || unbracketed(host).parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
 }
 
 fn environment(args: &Args, host: &Host) -> Result<Policy, Error> {
