@@ -67,12 +67,17 @@ impl<'a> Http<'a> {
             .no_proxy();
         if let Some(proxy) = &connection.proxy {
             let exceptions = connection.no_proxy.as_deref().and_then(reqwest::NoProxy::from_string);
-            let fault = |problem: String| Error::Proxy { url: without_credentials(proxy), problem };
-            if !proxy.starts_with("http://") && !proxy.starts_with("https://") {
-                return Err(fault("only http:// and https:// proxies are supported".into()));
-            }
+            // What stands before an '@' may be a password, in a URL that is none too.
+            let shown = if proxy.contains('@') { "(not shown)" } else { proxy };
+            let fault = |problem: String| Error::Proxy { url: shown.into(), problem };
+            // Without a scheme it is http, as curl and others have it.
+            let with_scheme = match proxy.split_once("://") {
+                Some(("http" | "https", _)) => proxy.clone(),
+                Some(_) => return Err(fault("only http:// and https:// proxies are supported".into())),
+                None => format!("http://{proxy}"),
+            };
             // For https only: plain http is for this very machine and must not leave it.
-            let proxy = reqwest::Proxy::https(proxy).map_err(|error| fault(innermost(&error)))?;
+            let proxy = reqwest::Proxy::https(with_scheme).map_err(|error| fault(innermost(&error)))?;
             builder = builder.proxy(proxy.no_proxy(exceptions));
         }
         let client = builder.build().map_err(|error| Error::Internal(innermost(&error)))?;
@@ -86,10 +91,15 @@ impl<'a> Http<'a> {
         read: impl Fn(Answer) -> Result<T, Error>,
     ) -> Result<T, Error> {
         let mut schedule = Schedule::default();
+        let mut before = None;
         loop {
             let error = match self.attempt(request).await.and_then(&read) {
                 Ok(result) => return Ok(result),
                 Err(error) if !error.class().may_retry() => return Err(error),
+                // That the deadline cut the last attempt says less than why there was one.
+                Err(error @ Error::Timeout { .. }) if self.deadline.left().is_zero() => {
+                    before.take().unwrap_or(error)
+                }
                 Err(error) => error,
             };
             let retry_after = match &error {
@@ -100,6 +110,7 @@ impl<'a> Http<'a> {
                 Next::After(pause) => {
                     self.report.notice(&format!("{error}; trying again in {}", seconds(pause)));
                     tokio::time::sleep(pause).await;
+                    before = Some(error);
                 }
                 Next::GiveUp(pause) => {
                     if !self.fail_at_once {
@@ -236,16 +247,11 @@ fn host(url: &Url) -> String {
     url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))
 }
 
-/// A URL for a message: the part before `@` and any query stay out of it.
+/// The target of a redirect for a message: neither credentials nor a query are shown.
 fn without_credentials(text: &str) -> String {
-    match Url::parse(text) {
-        Ok(mut url) => {
-            let _ = url.set_username("").and_then(|()| url.set_password(None));
-            url.set_query(None);
-            url.to_string()
-        }
-        Err(_) => text.split(['?', '@']).next_back().unwrap_or_default().to_owned(),
-    }
+    let text = text.split(['?', '#']).next().unwrap_or_default();
+    let (scheme, rest) = text.split_at(text.find("//").map_or(0, |at| at + 2));
+    format!("{scheme}{}", rest.rsplit_once('@').map_or(rest, |(_, shown)| shown))
 }
 
 fn jitter() -> f64 {
@@ -286,6 +292,8 @@ fn classify_tls(error: &rustls::Error, host: String, stage: Stage) -> Error {
             C::UnknownIssuer => "it is not issued by a trusted authority".to_owned(),
             C::Expired | C::ExpiredContext { .. } => "it has expired".to_owned(),
             C::NotValidYet | C::NotValidYetContext { .. } => "it is not valid yet".to_owned(),
+            // A certificate authority made anew under its old name.
+            C::BadSignature => "its signature is not by the trusted authority of that name".to_owned(),
             C::NotValidForName | C::NotValidForNameContext { .. } => "it is for another name".to_owned(),
             other => other.to_string(),
         },
@@ -335,5 +343,23 @@ impl Resolve for Resolver {
                 }
             }
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::without_credentials;
+
+    #[test]
+    fn what_is_shown_of_a_redirect() {
+        for (target, shown) in [
+            ("https://vault.example.org/login", "https://vault.example.org/login"),
+            ("https://user:pass@vault.example.org/", "https://vault.example.org/"),
+            ("//user:pass@vault.example.org?a@b", "//vault.example.org"),
+            ("/login?ticket=secret", "/login"),
+            ("https://idp.example.org/#access_token=secret", "https://idp.example.org/"),
+        ] {
+            assert_eq!(without_credentials(target), shown);
+        }
     }
 }
