@@ -5,6 +5,8 @@ mod support;
 
 mod dry_run;
 mod environment;
+mod errors;
+mod errors_network;
 mod house;
 mod names;
 mod oracle;
