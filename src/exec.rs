@@ -110,9 +110,10 @@ fn recognised(path: &Path) -> Result<(), Refusal> {
         return Ok(());
     }
     if let Some(line) = start.strip_prefix(b"#!") {
+        // The kernel skips blanks and tabs only: a '\r' belongs to the name, which then is not there.
         let line = line.split(|&byte| byte == b'\n').next().unwrap_or_default();
-        let interpreter =
-            line.trim_ascii().split(|&byte| byte == b' ' || byte == b'\t').next().unwrap_or_default();
+        let mut words = line.split(|&byte| byte == b' ' || byte == b'\t').filter(|word| !word.is_empty());
+        let interpreter = words.next().unwrap_or_default();
         let interpreter = Path::new(OsStr::from_bytes(interpreter));
         return match fs::metadata(interpreter) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
