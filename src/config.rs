@@ -84,9 +84,9 @@ fn open(path: &Path) -> io::Result<File> {
     Ok(file)
 }
 
-/// World-readable, not in memory, and not put there for us alone by a mount.
+/// World-readable, not in memory, and not put there for us alone by a mount. A pipe is on no disk.
 fn is_exposed(file: &File) -> bool {
-    let world_readable = file.metadata().is_ok_and(|status| status.mode() & 0o004 != 0);
+    let world_readable = file.metadata().is_ok_and(|status| status.is_file() && status.mode() & 0o004 != 0);
     let in_memory = fstatfs(file).is_ok_and(|fs| matches!(fs.filesystem_type(), TMPFS_MAGIC | RAMFS_MAGIC));
     world_readable && !in_memory && !sys::is_mount_point(file.as_fd())
 }
