@@ -162,7 +162,7 @@ impl<'a> Http<'a> {
 
         let header = |name| response.headers().get(name).and_then(|value| value.to_str().ok());
         let declared_web_page = header(CONTENT_TYPE).is_some_and(|kind| kind.starts_with("text/html"));
-        let location = header(LOCATION).map(without_credentials);
+        let location = header(LOCATION).filter(|target| !target.is_empty()).map(without_credentials);
         let retry_after = header(RETRY_AFTER).and_then(|value| parse_retry_after(value, SystemTime::now()));
         let status = response.status().as_u16();
 
