@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use crate::support::vault::{Fault, Options, Vault, Where};
+use crate::support::vault::{Endpoint, Fault, Options, Vault, Where};
 use crate::support::{Launch, Outcome, PATIENCE, Running, Scenario};
 
 /// Time for several attempts, also on a loaded machine.
@@ -46,6 +46,7 @@ pub struct Case {
     pub options: Options,
     pub at: Where,
     pub fault: Fault,
+    pub deadline: &'static str,
     pub code: i32,
     /// With `{identity}` and `{api}` for the addresses.
     pub stderr: String,
@@ -55,19 +56,23 @@ impl Case {
     /// Trying again will not help, and is not tried.
     pub fn permanent(at: impl Into<Where>, fault: Fault, slug: &str, message: &str, hint: &str) -> Self {
         let stderr = error(slug, message, hint);
-        Self { options: Options::default(), at: at.into(), fault, code: 125, stderr }
+        Self { options: Options::default(), at: at.into(), fault, deadline: DEADLINE, code: 125, stderr }
     }
 
     /// Tried again until the time is over.
     pub fn transient(at: impl Into<Where>, fault: Fault, slug: &str, message: &str, hint: &str) -> Self {
         let stderr = error(slug, &format!("{message}{GAVE_UP}"), hint);
-        Self { options: Options::default(), at: at.into(), fault, code: 75, stderr }
+        Self { options: Options::default(), at: at.into(), fault, deadline: DEADLINE, code: 75, stderr }
     }
 
     /// The only attempt ends with the deadline.
     pub fn cut_short(at: impl Into<Where>, fault: Fault, message: &str) -> Self {
         let stderr = error("timeout", message, MORE_TIME);
-        Self { options: Options::default(), at: at.into(), fault, code: 75, stderr }
+        Self { options: Options::default(), at: at.into(), fault, deadline: DEADLINE, code: 75, stderr }
+    }
+
+    pub fn at(self, at: Endpoint) -> Self {
+        Self { at: at.into(), ..self }
     }
 
     pub fn with(self, options: Options) -> Self {
@@ -83,7 +88,7 @@ pub fn check(cases: Vec<Case>) {
         .map(|mut case| {
             let scenario = Scenario::with(std::mem::take(&mut case.options)).secret("NAME", "value");
             scenario.vault.fault(case.at, case.fault.clone());
-            let run = echo(scenario.launch().options(["--deadline", DEADLINE])).start();
+            let run = echo(scenario.launch().options(["--deadline", case.deadline])).start();
             (scenario, run, case)
         })
         .collect();
