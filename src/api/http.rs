@@ -65,7 +65,9 @@ impl<'a> Http<'a> {
             .read_timeout(SILENCE_TIMEOUT)
             .user_agent(concat!("bws-exec/", env!("CARGO_PKG_VERSION")))
             .no_proxy();
-        if let Some(proxy) = &connection.proxy {
+        // reqwest takes `*` for all names, but not for addresses.
+        let without = connection.no_proxy.as_deref().is_some_and(|exceptions| exceptions.trim() == "*");
+        if let Some(proxy) = connection.proxy.as_ref().filter(|_| !without) {
             let exceptions = connection.no_proxy.as_deref().and_then(reqwest::NoProxy::from_string);
             // What stands before an '@' may be a password, in a URL that is none too.
             let shown = if proxy.contains('@') { "(not shown)" } else { proxy };
