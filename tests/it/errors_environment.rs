@@ -71,8 +71,9 @@ fn two_secrets_of_one_name() {
     let outcome = echo(scenario.launch()).run();
     // They stand in the order in which the server gives them.
     secrets.sort_by_key(|secret| outcome.stderr.find(secret));
-    let message = format!("two secrets are called 'NAME': {} and {}", secrets[0], secrets[1]);
-    outcome.failed(125, &error("duplicate-name", &message, NAME_HINT));
+    let message = format!("'NAME' would be set by 2 secrets: {}; {}", secrets[0], secrets[1]);
+    let hint = "rename one of them, choose one by --project, or use --uuids-as-keynames";
+    outcome.failed(125, &error("duplicate-name", &message, hint));
 }
 
 #[test]

@@ -118,7 +118,7 @@ fn options() {
     usage(
         &["--bogus"],
         "unexpected argument '--bogus' found",
-        "to pass '--bogus' as a value, use '-- --bogus'",
+        "bws-exec --help lists the options; those of COMMAND come after COMMAND",
     );
     usage(
         &["--deadline", "soon"],
@@ -283,7 +283,7 @@ fn tokens_that_are_not_there() {
     unreadable(from_file("/"), "file /", "Is a directory (os error 21)");
     // Typed where a path belongs: the id is all that is shown of it.
     let id = "0.ec2c1d46-6a4b-4751-a310-af9601317f2d.[redacted]";
-    let message = format!("cannot read the access token from file {id} {gone}");
+    let message = format!("cannot read the access token from file {id}: {gone}");
     echo(from_file(TOKEN)).run().failed(125, &error("token-unreadable", &message, READ_HINT));
     let launch = scenario.launch_without_token().env("BWS_ACCESS_TOKEN_FILE", path("absent"));
     unreadable(launch, &format!("BWS_ACCESS_TOKEN_FILE {}", path("absent")), gone);
