@@ -10,6 +10,8 @@ use clap::{ArgAction, CommandFactory, FromArgMatches, Parser, ValueEnum};
 use crate::deadline::parse_duration;
 use crate::env::OnConflict;
 use crate::error::Error;
+use crate::host::Host;
+use crate::sys;
 use crate::token::TokenText;
 
 /// Run a command with its secrets from Bitwarden Secrets Manager in the environment.
@@ -49,6 +51,12 @@ pub struct Args {
     /// URL of the identity server; with --api-url
     #[arg(long, value_name = "URL", help_heading = SERVER)]
     pub identity_url: Option<String>,
+    /// Take the server from this configuration of `bws` [default: ~/.config/bws/config]
+    #[arg(short = 'f', long, value_name = "FILE", help_heading = SERVER)]
+    pub config_file: Option<PathBuf>,
+    /// Its profile [default: one called like the token's id, else `default`]
+    #[arg(short = 'p', long, value_name = "NAME", help_heading = SERVER)]
+    pub profile: Option<String>,
     /// Trust the certificates in this file too
     #[arg(long, value_name = "PEM", help_heading = SERVER)]
     pub ca_file: Option<PathBuf>,
@@ -65,6 +73,37 @@ pub struct Args {
     /// Leave out secrets whose key matches; repeatable
     #[arg(long, value_name = "GLOB", help_heading = SECRETS)]
     pub exclude: Vec<String>,
+    /// Inject everything the token can read, beside references too
+    #[arg(long, help_heading = SECRETS)]
+    pub all: bool,
+    /// Set NAME to the secret that REF names: an id, KEY or PROJECT/KEY, with #/json/pointer; repeatable
+    #[arg(long, value_name = "NAME=REF", help_heading = SECRETS)]
+    pub map: Vec<String>,
+    /// Set the variables of this file; bws://REF and ${bws://REF} in its values are resolved; repeatable
+    #[arg(long, value_name = "FILE", help_heading = SECRETS)]
+    pub env_file: Vec<PathBuf>,
+    /// Resolve inherited variables whose whole value is bws://REF
+    #[arg(
+        long,
+        value_name = "GLOB",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "*",
+        help_heading = SECRETS
+    )]
+    pub resolve_env: Option<String>,
+    /// Fail if NAME would not be set; repeatable
+    #[arg(long, value_name = "NAME", help_heading = SECRETS)]
+    pub require: Vec<String>,
+    /// Leave NAME unset if what it refers to is missing; repeatable
+    #[arg(long, value_name = "NAME", help_heading = SECRETS)]
+    pub optional: Vec<String>,
+    /// Make names of selected secrets upper case, with `_` for `-`, `.`, `/` and space
+    #[arg(long, help_heading = SECRETS)]
+    pub upper: bool,
+    /// Put P in front of the names of selected secrets
+    #[arg(long, value_name = "P", help_heading = SECRETS)]
+    pub prefix: Option<String>,
     /// Call each variable `_` and the secret's id, with `_` for `-`
     #[arg(long, help_heading = SECRETS)]
     pub uuids_as_keynames: bool,
@@ -117,7 +156,7 @@ pub struct Args {
 
 const TOKEN: &str = "Access token (the first that is given wins)";
 const SERVER: &str = "Server";
-const SECRETS: &str = "Secrets (all the token can read, unless selected)";
+const SECRETS: &str = "Secrets (all that the token can read, unless some are selected or named)";
 const ENVIRONMENT: &str = "Environment";
 const PROCESS: &str = "Process";
 const DIAGNOSTICS: &str = "Diagnostics";
@@ -127,8 +166,8 @@ The access token is taken from, in this order: one of the three options; BWS_ACC
 BWS_ACCESS_TOKEN_FILE; a descriptor named bws-access-token in LISTEN_FDNAMES;
 $CREDENTIALS_DIRECTORY/bws-access-token.
 
-The server: --api-url with --identity-url, --server-url or --region; BWS_SERVER_URL; BWS_REGION; us.
-Other variables: BWS_UUIDS_AS_KEYNAMES, BWS_EXEC_PROJECT, BWS_EXEC_DEADLINE, SSL_CERT_FILE,
+The server: --api-url with --identity-url, --server-url or --region; BWS_SERVER_URL; BWS_REGION; a profile of `bws`; us.
+Other variables: BWS_CONFIG_FILE, BWS_PROFILE, BWS_UUIDS_AS_KEYNAMES, BWS_EXEC_PROJECT, BWS_EXEC_DEADLINE, SSL_CERT_FILE,
 SSL_CERT_DIR, HTTPS_PROXY, NO_PROXY.
 
 Exit codes: 125 we failed for good, 75 we failed and trying again may help, 126 COMMAND cannot be
@@ -162,11 +201,11 @@ impl ValueEnum for OnConflict {
 
 /// Where a token stands among the arguments.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct TokenPosition {
+struct TokenPosition {
     /// Index into the arguments after argv\[0\].
-    pub index: usize,
+    index: usize,
     /// First byte of the token within that argument.
-    pub from: usize,
+    from: usize,
 }
 
 /// The command line before it has a meaning.
@@ -175,7 +214,7 @@ pub struct CommandLine {
     definition: clap::Command,
     /// What `-t` carried; no longer among the arguments.
     pub token: Option<TokenText>,
-    pub positions: Vec<TokenPosition>,
+    positions: Vec<TokenPosition>,
     /// Known before the rest, because hardening comes before parsing.
     pub allow_core: bool,
 }
@@ -188,6 +227,15 @@ pub enum Parsed {
 }
 
 impl CommandLine {
+    /// Takes the arguments, and the token out of the memory that `ps` reads.
+    pub fn take(host: &mut Host) -> Self {
+        let command_line = Self::new(std::mem::take(&mut host.arguments));
+        for position in &command_line.positions {
+            sys::overwrite_argument(position.index + 1, position.from);
+        }
+        command_line
+    }
+
     /// Walks over our own options, up to COMMAND, and takes the token out of them before anything
     /// else can copy it. Which options take a value is asked of the definition that clap will use.
     pub fn new(mut arguments: Vec<OsString>) -> Self {

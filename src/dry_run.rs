@@ -4,9 +4,11 @@ use std::fmt::Write;
 
 use serde_json::{Value as Json, json};
 
+use crate::api::Servers;
 use crate::cli::DryRunFormat;
-use crate::env::{EnvPlan, Source, Value, Variable};
+use crate::env::{EnvPlan, Origin, Rule, Source, Value, Variable};
 use crate::exec::Program;
+use crate::ids::{ProjectId, SecretId};
 use crate::plan::RunPlan;
 use crate::report::shown;
 use crate::snapshot::Snapshot;
@@ -18,22 +20,24 @@ const VERSION: u32 = 1;
 /// Everything a dry run has found out.
 pub struct DryRun<'a> {
     pub plan: &'a RunPlan,
+    pub servers: &'a Servers,
     pub program: Option<&'a Program>,
     pub snapshot: &'a Snapshot,
     pub environment: &'a EnvPlan,
 }
 
 impl DryRun<'_> {
-    pub fn render(&self, format: DryRunFormat) -> String {
-        match format {
-            DryRunFormat::Text => self.text(),
-            DryRunFormat::Json => format!("{}\n", self.json()),
+    /// In the format that was asked for.
+    pub fn render(&self) -> String {
+        match self.plan.dry_run {
+            Some(DryRunFormat::Json) => format!("{}\n", self.json()),
+            Some(DryRunFormat::Text) | None => self.text(),
         }
     }
 
     fn injected(&self) -> impl Iterator<Item = (&Variable, usize, &Source)> {
         self.environment.variables.iter().filter_map(|variable| match &variable.value {
-            Value::Secret { value, source } => Some((variable, value.expose().len(), source)),
+            Value::Given { value, source } => Some((variable, value.expose().len(), source)),
             Value::Inherited(_) => None,
         })
     }
@@ -54,24 +58,23 @@ impl DryRun<'_> {
         if let Some(program) = self.program {
             line(format!("command   {}", shown(&program.path.to_string_lossy())));
         }
-        line(format!("identity  {}", self.plan.connection.identity));
-        line(format!("api       {}", self.plan.connection.api));
+        line(format!("identity  {}", self.servers.identity));
+        line(format!("api       {}", self.servers.api));
         let rows: Vec<[String; 3]> = self
             .injected()
             .map(|(variable, size, source)| {
-                let replaces = if source.overrides { ", replaces the inherited one" } else { "" };
-                let projects = match &source.projects[..] {
-                    [] => "no project".to_owned(),
-                    projects => format!("project {}", projects.join(", ")),
+                let overrides = match &source.overrides[..] {
+                    [] => String::new(),
+                    weaker => format!("; replaces {}", weaker.join(", ")),
                 };
                 [
                     shown(&String::from_utf8_lossy(&variable.name)),
                     size.to_string(),
-                    shown(&format!("secret '{}' ({}), {projects}{replaces}", source.key, source.id)),
+                    shown(&format!("{source}{overrides}")),
                 ]
             })
             .collect();
-        line(format!("\n{} from secrets, {} inherited", count(rows.len(), "variable"), self.inherited()));
+        line(format!("\n{} set, {} inherited", count(rows.len(), "variable"), self.inherited()));
         if !rows.is_empty() {
             let width = |column: usize, title: &str| {
                 rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0).max(title.len())
@@ -102,27 +105,26 @@ impl DryRun<'_> {
         let variables: Vec<Json> = self
             .injected()
             .map(|(variable, size, source)| {
+                let (rule, file, line) = match &source.rule {
+                    Rule::Map => ("map", None, None),
+                    Rule::EnvFile { path, line } => ("env-file", Some(path), Some(line)),
+                    Rule::ResolveEnv => ("resolve-env", None, None),
+                    Rule::Bulk => ("bulk", None, None),
+                };
+                let secret = |origin: &Origin| secret(origin.id, origin.key.as_deref(), &origin.project_ids);
                 json!({
                     "name": String::from_utf8_lossy(&variable.name),
-                    "source": "bulk",
-                    "secret_id": source.id.to_string(),
-                    "key": source.key,
-                    "projects": source.project_ids.iter().map(ToString::to_string).collect::<Vec<_>>(),
+                    "rule": rule,
+                    "file": file,
+                    "line": line,
+                    "secrets": source.secrets.iter().map(secret).collect::<Vec<_>>(),
                     "bytes": size,
                     "overrides": source.overrides,
                 })
             })
             .collect();
-        let unused: Vec<Json> = self
-            .unused()
-            .map(|secret| {
-                json!({
-                    "secret_id": secret.id.to_string(),
-                    "key": secret.key.as_deref().ok(),
-                    "projects": secret.project_ids.iter().map(ToString::to_string).collect::<Vec<_>>(),
-                })
-            })
-            .collect();
+        let unused: Vec<Json> =
+            self.unused().map(|s| secret(s.id, s.key.as_deref().ok(), &s.project_ids)).collect();
         let problems: Vec<Json> = self
             .environment
             .problems
@@ -135,8 +137,8 @@ impl DryRun<'_> {
         json!({
             "version": VERSION,
             "command": self.program.map(|program| program.path.to_string_lossy()),
-            "identity_url": self.plan.connection.identity.as_str(),
-            "api_url": self.plan.connection.api.as_str(),
+            "identity_url": self.servers.identity.as_str(),
+            "api_url": self.servers.api.as_str(),
             "variables": variables,
             "inherited": self.inherited(),
             "unused": unused,
@@ -146,6 +148,11 @@ impl DryRun<'_> {
             "exit_code": self.environment.problems.first().map_or(0, |problem| problem.exit().code()),
         })
     }
+}
+
+fn secret(id: SecretId, key: Option<&str>, projects: &[ProjectId]) -> Json {
+    let projects: Vec<String> = projects.iter().map(ToString::to_string).collect();
+    json!({ "id": id.to_string(), "key": key, "projects": projects })
 }
 
 /// "1 secret", "2 secrets".
@@ -171,8 +178,9 @@ mod tests {
             let snapshot = properties::snapshot(&secrets);
             let environment = EnvPlan::build(&snapshot, &policy, &inherited);
             let plan = plan(&["--dry-run"], &[]).unwrap();
-            let shown = DryRun { plan: &plan, program: None, snapshot: &snapshot, environment: &environment };
-            let (text, json) = (shown.text(), shown.render(DryRunFormat::Json));
+            let servers = plan.servers.choose("ec2c1d46-6a4b-4751-a310-af9601317f2d".parse().unwrap()).unwrap();
+            let shown = DryRun { plan: &plan, servers: &servers, program: None, snapshot: &snapshot, environment: &environment };
+            let (text, json) = (shown.text(), format!("{}\n", shown.json()));
             prop_assert!(!text.contains(properties::CANARY), "{text}");
             prop_assert!(!json.contains(properties::CANARY), "{json}");
             prop_assert!(!text.contains(|c: char| c.is_control() && c != '\n'), "{text:?}");

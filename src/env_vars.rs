@@ -6,6 +6,8 @@ pub const ACCESS_TOKEN: &str = "BWS_ACCESS_TOKEN";
 pub const ACCESS_TOKEN_FILE: &str = "BWS_ACCESS_TOKEN_FILE";
 pub const SERVER_URL: &str = "BWS_SERVER_URL";
 pub const REGION: &str = "BWS_REGION";
+pub const CONFIG_FILE: &str = "BWS_CONFIG_FILE";
+pub const PROFILE: &str = "BWS_PROFILE";
 pub const UUIDS_AS_KEYNAMES: &str = "BWS_UUIDS_AS_KEYNAMES";
 
 /// Options of ours for images whose entrypoint is fixed.
@@ -23,6 +25,7 @@ pub const LISTEN_PID: &str = "LISTEN_PID";
 pub const LISTEN_FDS: &str = "LISTEN_FDS";
 pub const LISTEN_FDNAMES: &str = "LISTEN_FDNAMES";
 
+pub const HOME: &str = "HOME";
 pub const PATH: &str = "PATH";
 pub const SSL_CERT_FILE: &str = "SSL_CERT_FILE";
 pub const SSL_CERT_DIR: &str = "SSL_CERT_DIR";

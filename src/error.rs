@@ -25,6 +25,12 @@ pub enum Error {
     ServerUrl { url: String, what: &'static str, problem: &'static str },
     #[error("cannot use the CA certificates of {origin}: {problem}")]
     CaFile { origin: String, problem: String },
+    #[error("cannot use the configuration {}: {problem}", path.display())]
+    ConfigFile { path: PathBuf, problem: String },
+    #[error("cannot use the env file {path}{}: {problem}", place(*line, *column))]
+    EnvFile { path: String, line: usize, column: usize, problem: String },
+    #[error("the reference of {origin} is malformed: {problem}")]
+    Reference { origin: String, problem: String },
     #[error("cannot use the proxy '{url}': {problem}")]
     Proxy { url: String, problem: String },
 
@@ -89,8 +95,22 @@ pub enum Error {
     NoMatch { selector: String, candidates: String },
     #[error("project name '{name}' is ambiguous: {candidates}")]
     AmbiguousProject { name: String, candidates: String },
+    #[error("'{reference}' refers to no secret that this token can read")]
+    MissingSecret { reference: String, candidates: Vec<String> },
+    #[error("'{reference}' is ambiguous: {}", candidates.join("; "))]
+    AmbiguousReference { reference: String, candidates: Vec<String> },
+    #[error("'{reference}' leads to nothing in {secret}: {problem}")]
+    Pointer { reference: String, secret: String, problem: PointerProblem },
+    #[error("'{name}' is required and would not be set")]
+    Required { name: String },
     #[error("'{name}' cannot name a variable ({secret}): {problem}")]
-    InvalidName { name: String, secret: String, problem: &'static str, unusual_but_possible: bool },
+    InvalidName {
+        name: String,
+        secret: String,
+        id: SecretId,
+        problem: &'static str,
+        unusual_but_possible: bool,
+    },
     #[error("'{name}' would change how programs run, so a secret may not set it ({secret})")]
     DangerousName { name: String, secret: String },
     #[error("'{name}' would be set by {} secrets: {}", secrets.len(), secrets.join("; "))]
@@ -165,6 +185,19 @@ pub enum CryptoProblem {
     KeyKind(usize),
 }
 
+/// Why a JSON pointer leads to nothing. No part of the value is in it.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PointerProblem {
+    #[error("its value is not JSON")]
+    NotJson,
+    #[error("there is no '{0}' in it")]
+    Absent(String),
+    #[error("what it names is null")]
+    Null,
+    #[error("the string it names is not valid")]
+    InvalidString,
+}
+
 /// What an error means for retries, for a cached copy and for the exit code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Class {
@@ -222,6 +255,13 @@ impl Error {
             | Self::ServerUrl { .. }
             | Self::CaFile { .. }
             | Self::Proxy { .. }
+            | Self::ConfigFile { .. }
+            | Self::EnvFile { .. }
+            | Self::Reference { .. }
+            | Self::MissingSecret { .. }
+            | Self::AmbiguousReference { .. }
+            | Self::Pointer { .. }
+            | Self::Required { .. }
             | Self::Certificate { .. }
             | Self::LoginRefused { .. }
             | Self::Forbidden { .. }
@@ -266,6 +306,13 @@ impl Error {
             Self::ServerUrl { .. } => "server-url",
             Self::CaFile { .. } => "ca-file",
             Self::Proxy { .. } => "proxy",
+            Self::ConfigFile { .. } => "config-file",
+            Self::EnvFile { .. } => "env-file",
+            Self::Reference { .. } => "reference",
+            Self::MissingSecret { .. } => "missing-secret",
+            Self::AmbiguousReference { .. } => "ambiguous-reference",
+            Self::Pointer { .. } => "pointer",
+            Self::Required { .. } => "required",
             Self::CommandNotFound { .. } => "command-not-found",
             Self::CommandNotExecutable { .. } => "command-not-executable",
             Self::Exec { .. } => "exec",
@@ -307,7 +354,7 @@ impl Error {
     pub fn hint(&self) -> String {
         const BASE_URL: &str =
             "check --server-url, --api-url and --identity-url: they must be the base URLs of Bitwarden's API";
-        const NAME: &str = "rename the secret, leave it out by --exclude, or use --uuids-as-keynames";
+        const NAME: &str = "rename the secret, leave it out by --exclude, use --uuids-as-keynames";
         match self {
             Self::Usage { hint, .. } => hint.clone(),
             Self::TokenMissing => "set BWS_ACCESS_TOKEN or BWS_ACCESS_TOKEN_FILE, or give --access-token-file PATH".into(),
@@ -320,6 +367,26 @@ impl Error {
             }
             Self::CaFile { .. } => "give a file of PEM certificates that this user may read".into(),
             Self::Proxy { .. } => "check HTTPS_PROXY, or name this server in NO_PROXY".into(),
+            Self::ConfigFile { .. } => {
+                "see --config-file and --profile; --server-url or --region do without a configuration".into()
+            }
+            Self::EnvFile { line: 0, .. } => "check that it exists and that this user may read it".into(),
+            Self::EnvFile { .. } => "a line is NAME=value, with '…' or \"…\" around values that need it".into(),
+            Self::Reference { .. } => {
+                "a reference is ID, KEY or PROJECT/KEY, then #/json/pointer if wanted; / # | } % inside a name \
+                 are percent-encoded"
+                    .into()
+            }
+            Self::MissingSecret { candidates, .. } if candidates.is_empty() => {
+                "check its spelling and the account's projects, or allow its absence by --optional NAME".into()
+            }
+            Self::MissingSecret { candidates, .. } => format!("there is: {}", candidates.join("; ")),
+            Self::AmbiguousReference { .. } => "name its project, PROJECT/KEY, or give its id".into(),
+            Self::Pointer { problem: PointerProblem::NotJson, .. } => {
+                "take the whole value, without '#', or store JSON in it".into()
+            }
+            Self::Pointer { .. } => "check what follows '#', or allow its absence by --optional NAME".into(),
+            Self::Required { .. } => "bws-exec --dry-run shows what would be set; see --map and the selectors".into(),
             Self::CommandNotFound { because: Some(because), .. } => because.clone(),
             Self::CommandNotFound { .. } => "check the spelling and PATH; shell syntax needs: sh -c '…'".into(),
             Self::CommandNotExecutable { .. } => {
@@ -368,12 +435,12 @@ impl Error {
             }
             Self::NoMatch { candidates, .. } => candidates.clone(),
             Self::AmbiguousProject { .. } => "give the project's id instead".into(),
-            Self::InvalidName { unusual_but_possible: true, name, .. } => {
-                format!("{NAME}, or accept it by --allow-name '{}'", name.replace('\'', "'\\''"))
+            Self::InvalidName { unusual_but_possible: true, name, id, .. } => {
+                format!("{NAME}, name it by --map NAME={id}, or accept it by --allow-name '{}'", name.replace('\'', "'\\''"))
             }
-            Self::InvalidName { .. } => NAME.into(),
+            Self::InvalidName { id, .. } => format!("{NAME}, or name it by --map NAME={id}"),
             Self::DuplicateName { .. } => {
-                "rename one of them, choose one by --project, or use --uuids-as-keynames".into()
+                "rename one of them, choose one by --project or --map, or use --uuids-as-keynames".into()
             }
             Self::DangerousName { name, .. } => {
                 format!("rename the secret, leave it out by --exclude, or accept it by --allow-name {name}")
@@ -386,6 +453,15 @@ impl Error {
             }
             Self::Internal(_) => "please report this".into(),
         }
+    }
+
+    /// Whether it says that what a reference names is not there: `--optional` forgives that.
+    pub const fn is_missing_reference(&self) -> bool {
+        matches!(
+            self,
+            Self::MissingSecret { .. }
+                | Self::Pointer { problem: PointerProblem::Absent(_) | PointerProblem::Null, .. }
+        )
     }
 
     /// Names the secret as it is known to people: never by its value.
@@ -406,4 +482,9 @@ pub fn seconds(duration: Duration) -> String {
         millis if millis % 1000 == 0 => format!("{}s", millis / 1000),
         millis => format!("{}.{}s", millis / 1000, millis % 1000 / 100),
     }
+}
+
+/// `:line:column`, unless the file as a whole is meant.
+fn place(line: usize, column: usize) -> String {
+    if line == 0 { String::new() } else { format!(":{line}:{column}") }
 }

@@ -12,8 +12,7 @@ use nix::fcntl::{AT_FDCWD, AtFlags};
 use nix::unistd::{AccessFlags, faccessat};
 use zeroize::{Zeroize, Zeroizing};
 
-use crate::env::size::{self, Limits};
-use crate::env::{EnvPlan, Value, Variable};
+use crate::env::{Value, Variable};
 use crate::error::Error;
 use crate::sys;
 
@@ -26,8 +25,12 @@ pub struct Program {
 /// Searched when PATH is not set (`_PATH_DEFPATH` without the current directory).
 const DEFAULT_PATH: &str = "/usr/local/bin:/usr/bin:/bin";
 
-/// Finds COMMAND as `execvp` would, with our own PATH and never with one that a secret sets.
-pub fn locate(command: &OsStr, path: Option<&OsStr>) -> Result<Program, Error> {
+/// Finds COMMAND, if there is one, as `execvp` would: with our own PATH, never with one that a secret sets.
+pub fn locate(command: Option<&OsString>, path: Option<&OsStr>) -> Result<Option<Program>, Error> {
+    command.map(|command| search(command, path)).transpose()
+}
+
+fn search(command: &OsStr, path: Option<&OsStr>) -> Result<Program, Error> {
     let shown = command.to_string_lossy().into_owned();
     if command.is_empty() {
         return Err(Error::CommandNotFound { command: "''".into(), because: None });
@@ -155,7 +158,7 @@ impl Block {
         for variable in variables {
             match &variable.value {
                 Value::Inherited(entry) => block.bytes.extend_from_slice(entry),
-                Value::Secret { value, .. } => {
+                Value::Given { value, .. } => {
                     block.bytes.extend_from_slice(&variable.name);
                     block.bytes.push(b'=');
                     // EXPOSE: this is what we are for.
@@ -175,30 +178,6 @@ impl Block {
             .map(|(start, &end)| std::ffi::CStr::from_bytes_with_nul(&self.bytes[start..end]).ok())
             .collect()
     }
-}
-
-/// Sizes that the kernel would refuse, named before it does.
-pub fn check_sizes(command: &[OsString], environment: &EnvPlan, limits: Limits) -> Vec<Error> {
-    let arguments: usize = command.iter().map(|argument| argument.len() + 1 + size_of::<*const u8>()).sum();
-    size::check(limits, environment.variables.iter().map(Variable::measured), arguments)
-}
-
-/// Names of variables whose value, of 12 bytes or more, is one of the arguments or ends one after '='.
-pub fn visible_secrets(command: &[OsString], environment: &EnvPlan) -> Vec<String> {
-    const SHORTEST: usize = 12;
-    let shows = |argument: &OsString, value: &[u8]| {
-        let before = argument.as_bytes().strip_suffix(value);
-        before.is_some_and(|before| before.is_empty() || before.ends_with(b"="))
-    };
-    let is_visible = |variable: &&Variable| match &variable.value {
-        // EXPOSE: compared, not shown.
-        Value::Secret { value, .. } => {
-            value.expose().len() >= SHORTEST && command.iter().any(|argument| shows(argument, value.expose()))
-        }
-        Value::Inherited(_) => false,
-    };
-    let visible = environment.variables.iter().filter(is_visible);
-    visible.map(|variable| String::from_utf8_lossy(&variable.name).into_owned()).collect()
 }
 
 impl ExecPlan {

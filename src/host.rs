@@ -12,8 +12,8 @@ use std::time::Instant;
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
+use crate::env::Limits;
 use crate::env::inherit::{self, Entry};
-use crate::env::size::Limits;
 use crate::token::TokenText;
 use crate::{env_vars, sys};
 
@@ -54,6 +54,27 @@ impl Host {
         };
         host.take_token_descriptor();
         host
+    }
+
+    /// Keeps plaintext out of crash dumps, for us and for the command.
+    ///
+    /// `RLIMIT_CORE` 1 rather than 0: with a pipe in core_pattern the kernel ignores the limit but for
+    /// this value, which aborts the dump (fs/coredump.c), and systemd-coredump would put the environment
+    /// into the journal. `coredump_filter` 0 leaves a dump that is made nevertheless without memory. Both
+    /// survive exec. The filter comes before `PR_SET_DUMPABLE`: afterwards our own /proc files belong to
+    /// root.
+    pub fn harden(&self, allow_core: bool) {
+        if !allow_core {
+            let _ = std::fs::write("/proc/self/coredump_filter", "0");
+            if let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_CORE)
+                && hard >= 1
+                && soft != 1
+            {
+                let _ = setrlimit(Resource::RLIMIT_CORE, 1, hard);
+            }
+        }
+        // What cannot be had (no /proc, a kernel without it) is no reason not to start a service.
+        let _ = nix::sys::prctl::set_dumpable(false);
     }
 
     /// A variable that is set and not empty.
@@ -135,27 +156,6 @@ fn without_token(count: u32, names: &[u8]) -> Option<Taken> {
     }
     names.remove(index);
     Some(Taken { index, names: names.join(&b':') })
-}
-
-/// Keeps plaintext out of crash dumps, for us and for the command.
-///
-/// `RLIMIT_CORE` 1 rather than 0: with a pipe in core_pattern the kernel ignores the limit but for
-/// this value, which aborts the dump (fs/coredump.c), and systemd-coredump would put the environment
-/// into the journal. `coredump_filter` 0 leaves a dump that is made nevertheless without memory. Both
-/// survive exec. The filter comes before `PR_SET_DUMPABLE`: afterwards our own /proc files belong to
-/// root.
-pub fn harden(allow_core: bool) {
-    if !allow_core {
-        let _ = std::fs::write("/proc/self/coredump_filter", "0");
-        if let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_CORE)
-            && hard >= 1
-            && soft != 1
-        {
-            let _ = setrlimit(Resource::RLIMIT_CORE, 1, hard);
-        }
-    }
-    // What cannot be had (no /proc, a kernel without it) is no reason not to start a service.
-    let _ = nix::sys::prctl::set_dumpable(false);
 }
 
 #[cfg(test)]

@@ -67,6 +67,10 @@ impl Report {
         }
     }
 
+    pub fn warnings(&self, texts: &[String]) {
+        texts.iter().for_each(|text| self.warning(text));
+    }
+
     pub fn notice(&self, text: &str) {
         if self.verbosity == Verbosity::Verbose {
             speak(&format!("bws-exec: notice: {}\n", shown(text)));

@@ -1,83 +1,82 @@
 //! The pipeline, one line a stage: each takes what the one before has made.
 
-use crate::cli::{Args, CommandLine, DryRunFormat, Parsed};
+use crate::api::Servers;
+use crate::cli::{Args, CommandLine, Parsed};
+use crate::config;
 use crate::dry_run::DryRun;
 use crate::env::EnvPlan;
 use crate::error::Error;
 use crate::exec::{self, ExecPlan, Program};
 use crate::exit::Exit;
-use crate::host::{self, Host};
+use crate::host::Host;
 use crate::plan::{self, RunPlan};
 use crate::report::{self, Phase, Report};
 use crate::snapshot::Snapshot;
 use crate::source::Source;
-use crate::{config, env_vars, sys};
+use crate::token::TokenText;
+use crate::{env_vars, sys};
 
 /// Runs as the process that we are. Returns only if we do not become COMMAND.
 pub fn run() -> Exit {
     sys::end_on_signals_as_pid_1();
     let mut host = Host::take();
-    let mut typed = CommandLine::new(std::mem::take(&mut host.arguments));
-    for position in &typed.positions {
-        sys::overwrite_argument(position.index + 1, position.from);
-    }
-    host::harden(typed.allow_core);
-    let token = typed.token.take();
-    let mut report = Report::default();
-    let result = typed.parse().and_then(|parsed| match parsed {
-        Parsed::Print(text) => {
+    let mut command_line = CommandLine::take(&mut host);
+    host.harden(command_line.allow_core);
+    let token = command_line.token.take();
+    match command_line.parse() {
+        Ok(Parsed::Print(text)) => {
             report::print(&text);
-            Ok(Exit::Success)
+            Exit::Success
         }
-        Parsed::Run(args) => {
-            report = speaker(&args)?;
-            report.phase(Phase::Start);
-            let plan = RunPlan::new(*args, token, &mut host)?;
-            launch(plan, &host, &report)
-        }
-    });
-    result.unwrap_or_else(|error| {
-        report.error(&error);
-        error.exit()
-    })
+        Ok(Parsed::Run(args)) => launch(*args, token, host),
+        Err(error) => failed(&Report::default(), &error),
+    }
 }
 
-fn speaker(args: &Args) -> Result<Report, Error> {
-    let status = args.status_fd.map(config::status_descriptor).transpose()?;
-    Ok(Report::new(plan::verbosity(args), status))
+fn launch(args: Args, token: Option<TokenText>, host: Host) -> Exit {
+    let status = args.status_fd.map(config::status_descriptor).transpose();
+    let report = match status {
+        Ok(status) => Report::new(plan::verbosity(&args), status),
+        Err(error) => return failed(&Report::default(), &error),
+    };
+    stages(args, token, host, &report).unwrap_or_else(|error| failed(&report, &error))
 }
 
-fn launch(plan: RunPlan, host: &Host, report: &Report) -> Result<Exit, Error> {
-    plan.warnings.iter().for_each(|text| report.warning(text));
-    let path = host.var(env_vars::PATH);
-    let program = plan.command.first().map(|name| exec::locate(name, path)).transpose()?;
-    let snapshot = Source::new(&plan, report)?.load()?;
+fn failed(report: &Report, error: &Error) -> Exit {
+    report.error(error);
+    error.exit()
+}
+
+fn stages(args: Args, token: Option<TokenText>, mut host: Host, report: &Report) -> Result<Exit, Error> {
+    report.phase(Phase::Start);
+    let tokens = config::token_sources(&args, token, &mut host)?;
+    let env_files = config::env_files(&args.env_file)?;
+    let plan = RunPlan::new(args, tokens, env_files, &host)?;
+    report.warnings(&plan.warnings);
+    let program = exec::locate(plan.command.first(), host.var(env_vars::PATH))?;
+    let token = config::read_token(&plan.tokens, plan.deadline, |text| report.warning(text))?;
+    let servers = plan.servers.choose(token.id)?;
+    let snapshot = Source::new(&plan, &servers, token, report)?.load()?;
     report.phase(Phase::Resolve);
     let mut environment = EnvPlan::build(&snapshot, &plan.environment, &host.environment);
-    environment.problems.extend(exec::check_sizes(&plan.command, &environment, host.limits));
-    for name in exec::visible_secrets(&plan.command, &environment) {
-        environment
-            .warnings
-            .push(format!("the value of '{name}' stands in the command's arguments, where ps shows it"));
-    }
-    environment.warnings.iter().for_each(|text| report.warning(text));
-    match (plan.dry_run, program) {
-        (Some(format), program) => Ok(show(format, &plan, program.as_ref(), &snapshot, &environment, report)),
-        (None, Some(program)) => Err(become_command(plan, program, environment, report)),
-        (None, None) => Err(Error::Internal("no command".into())),
+    environment.check(&plan.command, host.limits);
+    report.warnings(&environment.warnings);
+    match (plan.dry_run.is_some(), program) {
+        (false, Some(program)) => Err(become_command(plan, program, environment, report)),
+        (_, program) => Ok(show(&plan, &servers, program.as_ref(), &snapshot, &environment, report)),
     }
 }
 
 /// Prints what would happen and ends as it would have ended.
 fn show(
-    format: DryRunFormat,
     plan: &RunPlan,
+    servers: &Servers,
     program: Option<&Program>,
     snapshot: &Snapshot,
     environment: &EnvPlan,
     report: &Report,
 ) -> Exit {
-    report::print(&DryRun { plan, program, snapshot, environment }.render(format));
+    report::print(&DryRun { plan, servers, program, snapshot, environment }.render());
     environment.notices.iter().for_each(|text| report.dry_run_notice(text));
     environment.problems.iter().for_each(|problem| report.error(problem));
     environment.problems.first().map_or(Exit::Success, Error::exit)

@@ -1,7 +1,6 @@
 //! Where a snapshot comes from.
 
-use crate::api::Api;
-use crate::config::TokenSource;
+use crate::api::{Api, Servers};
 use crate::error::Error;
 use crate::plan::RunPlan;
 use crate::report::{Phase, Report};
@@ -17,10 +16,14 @@ pub struct Source<'a> {
 }
 
 impl<'a> Source<'a> {
-    /// Reads the token and the trust roots. Nothing is sent yet.
-    pub fn new(plan: &'a RunPlan, report: &'a Report) -> Result<Self, Error> {
-        let token = read_token(plan, report)?;
-        Ok(Self { api: Api::new(&plan.connection, plan.deadline, report)?, token, report })
+    /// Reads the trust roots. Nothing is sent yet.
+    pub fn new(
+        plan: &RunPlan,
+        servers: &'a Servers,
+        token: AccessToken,
+        report: &'a Report,
+    ) -> Result<Self, Error> {
+        Ok(Self { api: Api::new(servers, &plan.transport, plan.deadline, report)?, token, report })
     }
 
     /// Logs in and fetches.
@@ -41,13 +44,4 @@ impl<'a> Source<'a> {
         runtime.shutdown_background();
         result
     }
-}
-
-fn read_token(plan: &RunPlan, report: &Report) -> Result<AccessToken, Error> {
-    for source in &plan.tokens {
-        if let Some(token) = TokenSource::read(source, plan.deadline, |text| report.warning(text))? {
-            return Ok(token);
-        }
-    }
-    Err(Error::TokenMissing)
 }

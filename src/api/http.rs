@@ -12,7 +12,7 @@ use secrecy::{ExposeSecret, SecretString};
 use zeroize::{Zeroize, Zeroizing};
 
 use super::retry::{Next, Schedule, parse_retry_after};
-use super::{Connection, tls};
+use super::{Transport, tls};
 use crate::deadline::Deadline;
 use crate::error::{Error, Stage, seconds};
 use crate::report::Report;
@@ -53,9 +53,9 @@ pub struct Http<'a> {
 }
 
 impl<'a> Http<'a> {
-    pub fn new(connection: &Connection, deadline: Deadline, report: &'a Report) -> Result<Self, Error> {
+    pub fn new(transport: &Transport, deadline: Deadline, report: &'a Report) -> Result<Self, Error> {
         let mut builder = reqwest::Client::builder()
-            .tls_backend_preconfigured(tls::client_config(&connection.trust)?)
+            .tls_backend_preconfigured(tls::client_config(&transport.trust)?)
             .dns_resolver(Arc::new(Resolver))
             .redirect(reqwest::redirect::Policy::none())
             .retry(reqwest::retry::never())
@@ -66,9 +66,9 @@ impl<'a> Http<'a> {
             .user_agent(concat!("bws-exec/", env!("CARGO_PKG_VERSION")))
             .no_proxy();
         // reqwest takes `*` for all names, but not for addresses.
-        let without = connection.no_proxy.as_deref().is_some_and(|exceptions| exceptions.trim() == "*");
-        if let Some(proxy) = connection.proxy.as_ref().filter(|_| !without) {
-            let exceptions = connection.no_proxy.as_deref().and_then(reqwest::NoProxy::from_string);
+        let without = transport.no_proxy.as_deref().is_some_and(|exceptions| exceptions.trim() == "*");
+        if let Some(proxy) = transport.proxy.as_ref().filter(|_| !without) {
+            let exceptions = transport.no_proxy.as_deref().and_then(reqwest::NoProxy::from_string);
             // What stands before an '@' may be a password, in a URL that is none too.
             let shown = if proxy.contains('@') { "(not shown)" } else { proxy };
             let fault = |problem: String| Error::Proxy { url: shown.into(), problem };
@@ -83,7 +83,7 @@ impl<'a> Http<'a> {
             builder = builder.proxy(proxy.no_proxy(exceptions));
         }
         let client = builder.build().map_err(|error| Error::Internal(innermost(&error)))?;
-        Ok(Self { client, deadline, fail_at_once: connection.fail_at_once, report })
+        Ok(Self { client, deadline, fail_at_once: transport.fail_at_once, report })
     }
 
     /// Sends until there is a result, an error that will not pass, or no time left.

@@ -20,11 +20,16 @@ use crate::report::Report;
 use crate::snapshot::EncryptedSecret;
 use crate::token::AccessToken;
 
-/// Where the servers are and how they are reached.
-#[derive(Clone, Debug)]
-pub struct Connection {
+/// Where the two servers are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Servers {
     pub identity: Url,
     pub api: Url,
+}
+
+/// How they are reached.
+#[derive(Clone, Debug)]
+pub struct Transport {
     pub trust: Trust,
     /// `HTTPS_PROXY` and `NO_PROXY`.
     pub proxy: Option<String>,
@@ -36,22 +41,27 @@ pub struct Connection {
 /// Both servers, ready to be asked. Building it reads the trust roots and sends nothing.
 pub struct Api<'a> {
     http: http::Http<'a>,
-    connection: &'a Connection,
+    servers: &'a Servers,
 }
 
 impl<'a> Api<'a> {
-    pub fn new(connection: &'a Connection, deadline: Deadline, report: &'a Report) -> Result<Self, Error> {
-        Ok(Self { http: http::Http::new(connection, deadline, report)?, connection })
+    pub fn new(
+        servers: &'a Servers,
+        transport: &Transport,
+        deadline: Deadline,
+        report: &'a Report,
+    ) -> Result<Self, Error> {
+        Ok(Self { http: http::Http::new(transport, deadline, report)?, servers })
     }
 
     /// Exchanges the token for a session.
     pub async fn login(&self, token: &AccessToken) -> Result<Session, Error> {
-        auth::login(&self.http, &self.connection.identity, token).await
+        auth::login(&self.http, &self.servers.identity, token).await
     }
 
     /// Every secret the session may read.
     pub async fn fetch(&self, session: &Session) -> Result<Vec<EncryptedSecret>, Error> {
-        secrets::fetch(&self.http, &self.connection.api, session).await
+        secrets::fetch(&self.http, &self.servers.api, session).await
     }
 }
 

@@ -1,20 +1,28 @@
 //! From a snapshot and what was inherited to the command's environment. Pure.
 //!
-//! Nothing here stops at the first problem: all of them are collected, so that `--dry-run` shows all.
+//! One name, one value. From the strongest: `--map`, env files (the later wins), `--resolve-env`, bulk,
+//! inherited. Nothing here stops at the first problem: all are collected, so that `--dry-run` shows all.
 
+mod build;
 pub mod inherit;
 mod names;
 pub mod pattern;
+mod pointer;
 #[cfg(test)]
 pub mod properties;
+mod reference;
 mod select;
-pub mod size;
+mod size;
+mod template;
 
 pub use inherit::{Entry, Inherit};
 pub use select::Selection;
+pub use size::Limits;
+pub use template::Template;
 
-use std::collections::{BTreeMap, HashSet};
+use std::ffi::OsString;
 use std::fmt;
+use std::os::unix::ffi::OsStrExt;
 
 use crate::error::Error;
 use crate::ids::{ProjectId, SecretId};
@@ -35,10 +43,58 @@ pub enum OnConflict {
 #[derive(Clone, Debug, Default)]
 pub struct Policy {
     pub selection: Selection,
-    pub uuids_as_names: bool,
+    pub naming: Naming,
+    /// `--map`: names and references.
+    pub maps: Vec<(String, Template)>,
+    /// `--env-file`, in the order given.
+    pub env_files: Vec<EnvFile>,
+    /// `--resolve-env`: which inherited variables may be references.
+    pub resolve_env: Option<pattern::Pattern>,
+    pub required: Vec<String>,
+    pub optional: Vec<String>,
     pub inherit: Inherit,
     pub on_conflict: OnConflict,
     pub allowed_names: Vec<String>,
+}
+
+/// How bulk secrets are called.
+#[derive(Clone, Debug, Default)]
+pub struct Naming {
+    pub uuids: bool,
+    pub upper: bool,
+    pub prefix: String,
+}
+
+/// An env file that was read.
+#[derive(Clone, Debug)]
+pub struct EnvFile {
+    pub path: String,
+    pub assignments: Vec<Assignment>,
+}
+
+/// One line of an env file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Assignment {
+    pub name: String,
+    pub value: Assigned,
+    pub line: usize,
+}
+
+/// What an env file gives a name.
+#[derive(Clone, PartialEq, Eq)]
+pub enum Assigned {
+    Text(String),
+    Template(Template),
+}
+
+/// People put secrets into env files, too.
+impl fmt::Debug for Assigned {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Text(_) => f.write_str("Text([redacted])"),
+            Self::Template(_) => f.write_str("Template([redacted])"),
+        }
+    }
 }
 
 /// One variable of the command.
@@ -51,33 +107,66 @@ pub struct Variable {
 pub enum Value {
     /// The whole entry, as it was inherited.
     Inherited(Entry),
-    Secret {
+    Given {
         value: SecretValue,
         source: Source,
     },
 }
 
-/// Which secret a variable comes from, as it may be shown.
+/// Why a variable has its value, as it may be shown.
 #[derive(Clone, Debug)]
 pub struct Source {
+    pub rule: Rule,
+    /// None for a plain value of an env file, several for a template.
+    pub secrets: Vec<Origin>,
+    /// What weaker levels would have set: `inherited`, or the name of a rule.
+    pub overrides: Vec<String>,
+}
+
+/// Which rule put a variable there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Rule {
+    Map,
+    EnvFile { path: String, line: usize },
+    ResolveEnv,
+    Bulk,
+}
+
+/// A secret as it may be shown.
+#[derive(Clone, Debug)]
+pub struct Origin {
     pub id: SecretId,
-    pub key: String,
-    pub projects: Vec<String>,
+    pub key: Option<String>,
     pub project_ids: Vec<ProjectId>,
-    /// Whether it replaces an inherited variable.
-    pub overrides: bool,
+    pub described: String,
 }
 
 /// The command's environment, and everything there is to say about it.
 #[derive(Default)]
 pub struct EnvPlan {
-    /// Inherited ones first, in their order, then those from secrets. Each name once.
+    /// Inherited ones first, in their order, then the others by name. Each name once.
     pub variables: Vec<Variable>,
     pub problems: Vec<Error>,
     pub warnings: Vec<String>,
     pub notices: Vec<String>,
     /// What the token can read and this run does not use.
     pub unused: Vec<SecretId>,
+}
+
+impl EnvPlan {
+    pub fn build(snapshot: &Snapshot, policy: &Policy, inherited: &[Entry]) -> Self {
+        build::build(snapshot, policy, inherited)
+    }
+
+    /// Checks it against COMMAND's arguments and what the kernel allows.
+    pub fn check(&mut self, arguments: &[OsString], limits: Limits) {
+        self.problems.extend(size::check(limits, &self.variables, arguments));
+        for variable in self.variables.iter().filter(|variable| variable.is_visible_in(arguments)) {
+            let name = variable.shown_name();
+            self.warnings
+                .push(format!("the value of '{name}' stands in the command's arguments, where ps shows it"));
+        }
+    }
 }
 
 /// Names only: a value's `Debug` is redacted, but an inherited one is not ours to judge.
@@ -87,135 +176,37 @@ impl fmt::Debug for EnvPlan {
     }
 }
 
-impl EnvPlan {
-    pub fn build(snapshot: &Snapshot, policy: &Policy, inherited: &[Entry]) -> Self {
-        let mut plan = Self::default();
-        if snapshot.secrets.is_empty() {
-            plan.warnings.push("this machine account can read no secrets".into());
+impl Origin {
+    fn new(snapshot: &Snapshot, secret: &Secret) -> Self {
+        Self {
+            id: secret.id,
+            key: secret.key.clone().ok(),
+            project_ids: secret.project_ids.clone(),
+            described: snapshot.describe(secret),
         }
-        let selected = policy.selection.apply(snapshot);
-        if selected.secrets.is_empty() && selected.problems.is_empty() && !snapshot.secrets.is_empty() {
-            plan.warnings.push(format!(
-                "the selectors together leave none of the {} secrets that this token can read",
-                snapshot.secrets.len()
-            ));
-        }
-        plan.problems.extend(selected.problems);
-        plan.notices.extend(selected.notices);
-
-        let mut named: BTreeMap<String, Vec<&Secret>> = BTreeMap::new();
-        for &secret in &selected.secrets {
-            if let Some(name) = plan.name(snapshot, policy, secret) {
-                named.entry(name).or_default().push(secret);
-            }
-        }
-        let mut used: HashSet<SecretId> = named.values().flatten().map(|secret| secret.id).collect();
-        let inherited = policy.inherit.apply(inherited, &mut plan.notices);
-        let inherited_names: HashSet<&[u8]> = inherited.iter().map(|(name, _)| *name).collect();
-        let mut from_secrets = Vec::with_capacity(named.len());
-        for (name, secrets) in named {
-            let [secret] = secrets[..] else {
-                let secrets = secrets.iter().map(|secret| snapshot.describe(secret)).collect();
-                plan.problems.push(Error::DuplicateName { name, secrets });
-                continue;
-            };
-            let conflicts = inherited_names.contains(name.as_bytes());
-            match policy.on_conflict {
-                OnConflict::Inherited if conflicts => {
-                    let described = snapshot.describe(secret);
-                    plan.notices.push(format!("'{name}' keeps its inherited value, not that of {described}"));
-                    used.remove(&secret.id);
-                    continue;
-                }
-                OnConflict::Error if conflicts => {
-                    plan.problems.push(Error::Conflict { name, secret: snapshot.describe(secret) });
-                    continue;
-                }
-                OnConflict::Secret if conflicts => {
-                    let described = snapshot.describe(secret);
-                    plan.notices.push(format!("the inherited '{name}' is replaced by {described}"));
-                }
-                OnConflict::Secret | OnConflict::Inherited | OnConflict::Error => {}
-            }
-            match value(snapshot, secret, &name) {
-                Ok(value) => {
-                    let source = Source {
-                        id: secret.id,
-                        key: secret.key.clone().unwrap_or_default(),
-                        projects: secret.project_ids.iter().map(|&id| snapshot.project_name(id)).collect(),
-                        project_ids: secret.project_ids.clone(),
-                        overrides: conflicts,
-                    };
-                    from_secrets
-                        .push(Variable { name: name.into_bytes(), value: Value::Secret { value, source } });
-                }
-                Err(error) => plan.problems.push(error),
-            }
-        }
-        plan.unused =
-            snapshot.secrets.iter().map(|secret| secret.id).filter(|id| !used.contains(id)).collect();
-        let replaced: HashSet<&[u8]> = from_secrets.iter().map(|variable| &variable.name[..]).collect();
-        let mut variables: Vec<Variable> = inherited
-            .into_iter()
-            .filter(|(name, _)| !replaced.contains(name))
-            .map(|(name, entry)| Variable { name: name.to_vec(), value: Value::Inherited(entry.clone()) })
-            .collect();
-        variables.append(&mut from_secrets);
-        plan.variables = variables;
-        plan
-    }
-
-    /// The variable's name for a secret that was selected, or why it gets none.
-    fn name(&mut self, snapshot: &Snapshot, policy: &Policy, secret: &Secret) -> Option<String> {
-        let key = match &secret.key {
-            Ok(key) => key,
-            Err(problem) => {
-                self.problems.push(snapshot.undecryptable(secret, "key", *problem));
-                return None;
-            }
-        };
-        if policy.uuids_as_names {
-            return Some(names::from_id(secret.id));
-        }
-        let name = key.clone();
-        let allowed = policy.allowed_names.contains(&name);
-        let problem = match names::judge(&name) {
-            Verdict::Dangerous | Verdict::Unusual(_) if allowed => None,
-            Verdict::Fine => None,
-            Verdict::Ours => {
-                let described = snapshot.describe(secret);
-                self.warnings
-                    .push(format!("{described}, is left out: '{name}' is reserved for bws-exec itself"));
-                return None;
-            }
-            Verdict::Dangerous => {
-                Some(Error::DangerousName { name: name.clone(), secret: snapshot.describe(secret) })
-            }
-            Verdict::Unusual(problem) | Verdict::Impossible(problem) => Some(Error::InvalidName {
-                secret: snapshot.describe(secret),
-                problem,
-                unusual_but_possible: can_be_allowed(&name),
-                name: name.clone(),
-            }),
-        };
-        if let Some(problem) = problem {
-            self.problems.push(problem);
-            return None;
-        }
-        if names::is_noteworthy(&name) {
-            let described = snapshot.describe(secret);
-            self.notices.push(format!("'{name}', a proxy to other programs, is set by {described}"));
-        }
-        Some(name)
     }
 }
 
-fn value(snapshot: &Snapshot, secret: &Secret, name: &str) -> Result<SecretValue, Error> {
-    let value = snapshot.value(secret)?;
-    if value.expose().contains(&0) {
-        return Err(Error::NulInValue { name: name.into(), secret: snapshot.describe(secret) });
+impl fmt::Display for Rule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Map => f.write_str("--map"),
+            Self::EnvFile { path, line } => write!(f, "{path}:{line}"),
+            Self::ResolveEnv => f.write_str("--resolve-env"),
+            Self::Bulk => f.write_str("bulk"),
+        }
     }
-    Ok(value)
+}
+
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.rule != Rule::Bulk {
+            write!(f, "{}: ", self.rule)?;
+        }
+        let secrets: Vec<&str> = self.secrets.iter().map(|secret| secret.described.as_str()).collect();
+        f.write_str(if secrets.is_empty() { "plain value" } else { "" })?;
+        f.write_str(&secrets.join(" and "))
+    }
 }
 
 impl Variable {
@@ -223,23 +214,31 @@ impl Variable {
     pub fn size(&self) -> usize {
         match &self.value {
             Value::Inherited(entry) => entry.len(),
-            Value::Secret { value, .. } => self.name.len() + 1 + value.expose().len(),
+            Value::Given { value, .. } => self.name.len() + 1 + value.expose().len(),
         }
     }
 
-    /// For a message about its size.
-    pub fn measured(&self) -> size::Measured {
-        let origin = match &self.value {
-            Value::Inherited(_) => "inherited".into(),
-            Value::Secret { source, .. } => {
-                Error::secret_name(Some(&source.key), source.id, &source.projects)
-            }
+    /// Its name for a message.
+    pub fn shown_name(&self) -> String {
+        String::from_utf8_lossy(&self.name).into_owned()
+    }
+
+    /// Whether its value, of 12 bytes or more, is one of the arguments or ends one after '='.
+    fn is_visible_in(&self, arguments: &[OsString]) -> bool {
+        const SHORTEST: usize = 12;
+        // EXPOSE: compared, not shown.
+        let value = match &self.value {
+            Value::Given { value, .. } if value.expose().len() >= SHORTEST => value.expose(),
+            Value::Given { .. } | Value::Inherited(_) => return false,
         };
-        size::Measured { name: String::from_utf8_lossy(&self.name).into_owned(), origin, size: self.size() }
+        arguments
+            .iter()
+            .filter_map(|argument| argument.as_bytes().strip_suffix(value))
+            .any(|before| before.is_empty() || before.ends_with(b"="))
     }
 }
 
-/// Whether `--allow-name` may name it at all.
-pub fn can_be_allowed(name: &str) -> bool {
+/// Whether the operator may choose this name, by `--allow-name` or `--map`.
+pub fn can_be_chosen(name: &str) -> bool {
     !matches!(names::judge(name), Verdict::Impossible(_) | Verdict::Ours)
 }

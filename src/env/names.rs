@@ -1,5 +1,6 @@
 //! Which names a secret may give to a variable.
 
+use super::Naming;
 use crate::env_vars;
 use crate::ids::SecretId;
 
@@ -155,14 +156,35 @@ pub fn is_noteworthy(name: &str) -> bool {
     NOTEWORTHY.iter().any(|proxy| name.eq_ignore_ascii_case(proxy))
 }
 
-/// The name that `--uuids-as-keynames` gives, as `bws` does.
-pub fn from_id(id: SecretId) -> String {
-    format!("_{}", id.to_string().replace('-', "_"))
+impl Naming {
+    /// The name of a bulk secret: its key or id, upper case if asked for, then the prefix in front.
+    pub fn apply(&self, key: &str, id: SecretId) -> String {
+        // As `bws` does.
+        let mut name =
+            if self.uuids { format!("_{}", id.to_string().replace('-', "_")) } else { key.to_owned() };
+        if self.upper {
+            name = name.to_ascii_uppercase().replace(['-', '.', '/', ' '], "_");
+        }
+        format!("{}{name}", self.prefix)
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn names_of_bulk_secrets() {
+        let id: SecretId = "ec2c1d46-6a4b-4751-a310-af9601317f2d".parse().unwrap();
+        let name = |uuids, upper, prefix: &str| {
+            Naming { uuids, upper, prefix: prefix.into() }.apply("db-pass.word", id)
+        };
+        assert_eq!(name(false, false, ""), "db-pass.word");
+        assert_eq!(name(false, true, ""), "DB_PASS_WORD");
+        assert_eq!(name(false, true, "app_"), "app_DB_PASS_WORD");
+        assert_eq!(name(true, false, "P"), "P_ec2c1d46_6a4b_4751_a310_af9601317f2d");
+        assert_eq!(name(true, true, ""), "_EC2C1D46_6A4B_4751_A310_AF9601317F2D");
+    }
 
     #[test]
     fn verdicts() {

@@ -51,17 +51,16 @@ pub fn policy() -> impl Strategy<Value = Policy> {
         prop_oneof![Just(OnConflict::Secret), Just(OnConflict::Inherited), Just(OnConflict::Error)];
     let allowed = proptest::collection::vec(prop_oneof![Just("PATH".to_owned()), Just(" ".to_owned())], 0..2);
     (projects, globs(), globs(), any::<bool>(), (any::<bool>(), globs(), globs()), conflict, allowed)
-        .prop_map(
-            |(projects, only, exclude, uuids_as_names, (clean, keep, unset), on_conflict, allowed_names)| {
-                Policy {
-                    selection: Selection { projects, only, exclude },
-                    uuids_as_names,
-                    inherit: Inherit { clean, keep, unset },
-                    on_conflict,
-                    allowed_names,
-                }
-            },
-        )
+        .prop_map(|(projects, only, exclude, uuids, (clean, keep, unset), on_conflict, allowed_names)| {
+            Policy {
+                selection: Selection { projects, only, exclude, all: false },
+                naming: Naming { uuids, ..Naming::default() },
+                inherit: Inherit { clean, keep, unset },
+                on_conflict,
+                allowed_names,
+                ..Policy::default()
+            }
+        })
 }
 
 pub fn inherited() -> impl Strategy<Value = Vec<Entry>> {
@@ -110,7 +109,7 @@ fn model(secrets: &[Given], policy: &Policy, inherited: &[Entry]) -> Option<BTre
         {
             continue;
         }
-        let name = if policy.uuids_as_names {
+        let name = if policy.naming.uuids {
             format!("_{}", uuid::Uuid::from_u128(secret.id)).replace('-', "_")
         } else {
             match names::judge(&secret.key) {
@@ -153,7 +152,7 @@ proptest! {
             prop_assert!(names.insert(variable.name.clone()), "each name once");
             let value = match &variable.value {
                 Value::Inherited(entry) => entry[variable.name.len() + 1..].to_vec(),
-                Value::Secret { value, .. } => value.expose().to_vec(),
+                Value::Given { value, .. } => value.expose().to_vec(),
             };
             prop_assert_eq!(variable.size(), variable.name.len() + 1 + value.len());
             built.insert(variable.name.clone(), value);

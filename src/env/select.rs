@@ -12,6 +12,8 @@ pub struct Selection {
     pub projects: Vec<String>,
     pub only: Vec<Pattern>,
     pub exclude: Vec<Pattern>,
+    /// `--all`: everything, said aloud.
+    pub all: bool,
 }
 
 /// What the selectors chose.
@@ -25,6 +27,11 @@ pub struct Selected<'a> {
 }
 
 impl Selection {
+    /// Whether bulk runs beside references.
+    pub fn is_given(&self) -> bool {
+        self.all || !(self.projects.is_empty() && self.only.is_empty() && self.exclude.is_empty())
+    }
+
     /// Applies projects first, then keys. Keys are matched as they are stored.
     pub fn apply<'a>(&self, snapshot: &'a Snapshot) -> Selected<'a> {
         let mut result = Selected::default();

@@ -1,5 +1,8 @@
 //! The kernel's limits on what `execve` takes, checked before it says E2BIG without naming anything.
 
+use std::ffi::OsString;
+
+use super::{Value, Variable};
 use crate::error::Error;
 
 /// Limits of this process (execve(2), "Limits on size of arguments and environment").
@@ -21,38 +24,30 @@ impl Limits {
     }
 }
 
-/// One string that is to be passed: how it is called in a message, and its bytes without the NUL.
-pub struct Measured {
-    pub name: String,
-    pub origin: String,
-    pub size: usize,
-}
-
-/// Checks the environment beside arguments that take `arguments` bytes.
-pub fn check(limits: Limits, variables: impl Iterator<Item = Measured>, arguments: usize) -> Vec<Error> {
+/// Checks the environment beside these arguments.
+pub fn check(limits: Limits, variables: &[Variable], arguments: &[OsString]) -> Vec<Error> {
     const POINTER: usize = size_of::<*const u8>();
     let mut problems = Vec::new();
-    let mut total = arguments;
-    let mut all: Vec<Measured> = Vec::new();
+    let mut total: usize = arguments.iter().map(|argument| argument.len() + 1 + POINTER).sum();
     for variable in variables {
-        let size = variable.size + 1;
+        let size = variable.size() + 1;
         total += size + POINTER;
         if size > limits.string {
-            problems.push(Error::VariableTooLarge {
-                name: variable.name.clone(),
-                size,
-                limit: limits.string,
-                origin: variable.origin.clone(),
-            });
+            let origin = match &variable.value {
+                Value::Inherited(_) => "inherited".into(),
+                Value::Given { source, .. } => source.to_string(),
+            };
+            let name = variable.shown_name();
+            problems.push(Error::VariableTooLarge { name, size, limit: limits.string, origin });
         }
-        all.push(variable);
     }
     if total > limits.total {
-        all.sort_by_key(|variable| std::cmp::Reverse(variable.size));
+        let mut all: Vec<&Variable> = variables.iter().collect();
+        all.sort_by_key(|variable| std::cmp::Reverse(variable.size()));
         let largest: Vec<String> = all
             .iter()
             .take(5)
-            .map(|variable| format!("'{}' {} bytes", variable.name, variable.size))
+            .map(|variable| format!("'{}' {} bytes", variable.shown_name(), variable.size()))
             .collect();
         problems.push(Error::EnvironmentTooLarge {
             size: total,

@@ -11,10 +11,12 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::statfs::{FsType, TMPFS_MAGIC, fstatfs};
 use nix::unistd::read;
 
+use crate::cli::Args;
 use crate::deadline::Deadline;
 use crate::error::{Error, TokenProblem};
-use crate::sys;
+use crate::host::Host;
 use crate::token::{AccessToken, TokenText, is_blank};
+use crate::{env_vars, sys};
 
 /// Longer than any token; systemd's credentials may be a MiB.
 const LONGEST: usize = 16 * 1024;
@@ -73,6 +75,62 @@ impl TokenSource {
         }
         AccessToken::parse(&text).map(Some).map_err(|problem| Error::TokenMalformed { origin, problem })
     }
+}
+
+/// Everything that may hold a token, the strongest first. Takes over the descriptors among them.
+pub fn sources(args: &Args, token: Option<TokenText>, host: &mut Host) -> Result<Vec<TokenSource>, Error> {
+    let flags = [
+        args.access_token_fd.map(|_| "--access-token-fd"),
+        args.access_token_file.as_ref().map(|_| "--access-token-file"),
+        args.access_token.as_ref().map(|_| "--access-token"),
+    ];
+    let flags: Vec<&str> = flags.into_iter().flatten().collect();
+    if flags.len() > 1 {
+        return Err(Error::usage(
+            format!("{} were given together", flags.join(" and ")),
+            "give the access token in one way only",
+        ));
+    }
+    let mut sources = Vec::new();
+    if let Some(number) = args.access_token_fd {
+        if number < 0 || number == 1 || number == 2 {
+            return Err(Error::usage(
+                format!("--access-token-fd {number} cannot carry a token"),
+                "use 0 for standard input, or 3 or more",
+            ));
+        }
+        if args.status_fd == Some(number) {
+            return Err(Error::usage(
+                format!("--access-token-fd and --status-fd name one descriptor, {number}"),
+                "the token is read from one and the phases are written to another",
+            ));
+        }
+        sources.push(TokenSource::descriptor(number)?);
+    }
+    if let Some(path) = &args.access_token_file {
+        sources.push(TokenSource::File { path: path.clone(), origin: "file", check_place: true });
+    }
+    if let Some(text) = token {
+        sources.push(TokenSource::Text { text, origin: "--access-token" });
+    }
+    if let Some(text) = host.token_variable.take() {
+        sources.push(TokenSource::Text { text, origin: env_vars::ACCESS_TOKEN });
+    }
+    if let Some(path) = host.path(env_vars::ACCESS_TOKEN_FILE) {
+        sources.push(TokenSource::File { path, origin: "BWS_ACCESS_TOKEN_FILE", check_place: true });
+    }
+    if let Some(fd) = host.token_descriptor.take() {
+        let origin = format!("the descriptor named {}", env_vars::CREDENTIAL);
+        sources.push(TokenSource::Descriptor { fd, origin });
+    }
+    if let Some(directory) = host.path(env_vars::CREDENTIALS_DIRECTORY) {
+        let path = directory.join(env_vars::CREDENTIAL);
+        // Units have other credentials too: that this one is absent says nothing.
+        if path.exists() {
+            sources.push(TokenSource::File { path, origin: "credential", check_place: false });
+        }
+    }
+    Ok(sources)
 }
 
 /// Without blocking: a FIFO without a writer must not hold us beyond the deadline.

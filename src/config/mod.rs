@@ -1,0 +1,47 @@
+//! What is read beside the command line: the access token, `bws` profiles, env files.
+
+mod env_file;
+mod profile;
+mod servers;
+mod token;
+
+pub use servers::ServerChoice;
+pub use token::{TokenSource, sources as token_sources, status_descriptor};
+
+use std::path::PathBuf;
+
+use crate::deadline::Deadline;
+use crate::env::EnvFile;
+use crate::error::Error;
+use crate::token::AccessToken;
+
+/// Reads the `--env-file`s.
+pub fn env_files(paths: &[PathBuf]) -> Result<Vec<EnvFile>, Error> {
+    paths.iter().map(read_env_file).collect()
+}
+
+fn read_env_file(path: &PathBuf) -> Result<EnvFile, Error> {
+    let shown = path.display().to_string();
+    let fault = |line, column, problem| Error::EnvFile { path: shown.clone(), line, column, problem };
+    let bytes = std::fs::read(path).map_err(|error| fault(0, 0, error.to_string()))?;
+    let text = String::from_utf8(bytes).map_err(|error| {
+        let before = error.as_bytes().get(..error.utf8_error().valid_up_to()).unwrap_or_default();
+        fault(before.split(|&byte| byte == b'\n').count(), 1, "it is not UTF-8".into())
+    })?;
+    let assignments = env_file::parse(&text).map_err(|f| fault(f.line, f.column, f.problem))?;
+    Ok(EnvFile { path: shown, assignments })
+}
+
+/// The token of the first source that has one.
+pub fn read_token(
+    sources: &[TokenSource],
+    deadline: Deadline,
+    warn: impl Fn(&str),
+) -> Result<AccessToken, Error> {
+    for source in sources {
+        if let Some(token) = source.read(deadline, &warn)? {
+            return Ok(token);
+        }
+    }
+    Err(Error::TokenMissing)
+}

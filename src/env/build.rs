@@ -1,0 +1,332 @@
+//! How an [`EnvPlan`] comes about: level by level, the strongest first.
+
+use std::collections::{BTreeMap, HashSet};
+
+use zeroize::Zeroizing;
+
+use super::names::{self, Verdict};
+use super::reference::SCHEME;
+use super::{
+    Assigned, Entry, EnvPlan, OnConflict, Origin, Policy, Rule, Source, Template, Value, Variable,
+    can_be_chosen,
+};
+use crate::env_vars;
+use crate::error::Error;
+use crate::ids::SecretId;
+use crate::secret::SecretValue;
+use crate::snapshot::{Secret, Snapshot};
+
+pub fn build(snapshot: &Snapshot, policy: &Policy, inherited: &[Entry]) -> EnvPlan {
+    let mut plan = EnvPlan::default();
+    let inherited = policy.inherit.apply(inherited, &mut plan.notices);
+    let mut builder = Builder {
+        snapshot,
+        policy,
+        inherited: inherited.iter().map(|(name, _)| *name).collect(),
+        settled: BTreeMap::new(),
+        used: HashSet::new(),
+        plan,
+    };
+    if snapshot.secrets.is_empty() {
+        builder.plan.warnings.push("this machine account can read no secrets".into());
+    }
+    let maps = builder.maps();
+    let files = builder.env_files();
+    let resolved = builder.resolve_env(&inherited);
+    if policy.selection.is_given() || !(maps || files || resolved) {
+        builder.bulk();
+    }
+    builder.finish(&inherited)
+}
+
+struct Builder<'a> {
+    snapshot: &'a Snapshot,
+    policy: &'a Policy,
+    inherited: HashSet<&'a [u8]>,
+    /// Names that a level has spoken about; weaker levels are not asked.
+    settled: BTreeMap<String, Settled>,
+    used: HashSet<SecretId>,
+    plan: EnvPlan,
+}
+
+enum Settled {
+    Given {
+        value: SecretValue,
+        source: Source,
+    },
+    /// The inherited variable stays, or there is a problem and nothing will run.
+    AsInherited,
+    /// Not set, though something of this name was inherited.
+    Unset,
+}
+
+impl Builder<'_> {
+    /// Whether there was any.
+    fn maps(&mut self) -> bool {
+        for (name, template) in &self.policy.maps {
+            self.reference(name, Rule::Map, template);
+        }
+        !self.policy.maps.is_empty()
+    }
+
+    /// Whether there was any reference in them. The last file, and in a file the last line, is strongest.
+    fn env_files(&mut self) -> bool {
+        let mut any_reference = false;
+        for file in self.policy.env_files.iter().rev() {
+            for assignment in file.assignments.iter().rev() {
+                let rule = Rule::EnvFile { path: file.path.clone(), line: assignment.line };
+                any_reference |= matches!(assignment.value, Assigned::Template(_));
+                if env_vars::is_ours(assignment.name.as_bytes()) {
+                    let warning = format!(
+                        "{}:{}: '{}' is reserved for bws-exec itself and left out",
+                        file.path, assignment.line, assignment.name
+                    );
+                    self.plan.warnings.push(warning);
+                    continue;
+                }
+                match &assignment.value {
+                    Assigned::Template(template) => self.reference(&assignment.name, rule, template),
+                    Assigned::Text(text) => self.plain(&assignment.name, rule, text),
+                }
+            }
+        }
+        any_reference
+    }
+
+    /// Whether there was any. What is inherited may come from strangers, so it takes an option.
+    fn resolve_env(&mut self, inherited: &[(&[u8], &Entry)]) -> bool {
+        let mut any = false;
+        for (name, entry) in inherited {
+            let Ok(name) = std::str::from_utf8(name) else { continue };
+            let Some(value) =
+                entry.get(name.len() + 1..).filter(|value| value.starts_with(SCHEME.as_bytes()))
+            else {
+                continue;
+            };
+            if !self.policy.resolve_env.as_ref().is_some_and(|pattern| pattern.matches(name.as_bytes())) {
+                if !self.settled.contains_key(name) {
+                    self.plan.warnings.push(format!(
+                        "the inherited '{name}' begins with {SCHEME} and is passed on as it is; see --resolve-env"
+                    ));
+                }
+                continue;
+            }
+            any = true;
+            match Template::parse(&String::from_utf8_lossy(value)) {
+                Ok(Some(template)) => self.reference(name, Rule::ResolveEnv, &template),
+                Ok(None) => {}
+                Err(problem) => {
+                    self.plan
+                        .problems
+                        .push(Error::Reference { origin: format!("inherited '{name}'"), problem });
+                }
+            }
+        }
+        if self.policy.resolve_env.is_some() && !any {
+            self.plan
+                .warnings
+                .push(format!("--resolve-env found no inherited value that begins with {SCHEME}"));
+        }
+        any
+    }
+
+    /// Everything selected, under its own name.
+    fn bulk(&mut self) {
+        let selected = self.policy.selection.apply(self.snapshot);
+        let total = self.snapshot.secrets.len();
+        if selected.secrets.is_empty() && selected.problems.is_empty() && total > 0 {
+            self.plan.warnings.push(format!(
+                "the selectors together leave none of the {total} secrets that this token can read"
+            ));
+        }
+        self.plan.problems.extend(selected.problems);
+        self.plan.notices.extend(selected.notices);
+        let mut named: BTreeMap<String, Vec<&Secret>> = BTreeMap::new();
+        for secret in selected.secrets {
+            if let Some(name) = self.bulk_name(secret) {
+                named.entry(name).or_default().push(secret);
+            }
+        }
+        for (name, secrets) in named {
+            if self.is_settled(&name, &Rule::Bulk) {
+                continue;
+            }
+            match secrets[..] {
+                [secret] => self.secret(name, secret),
+                _ => {
+                    let secrets = secrets.iter().map(|secret| self.snapshot.describe(secret)).collect();
+                    self.plan.problems.push(Error::DuplicateName { name, secrets });
+                }
+            }
+        }
+    }
+
+    fn secret(&mut self, name: String, secret: &Secret) {
+        let origin = Origin::new(self.snapshot, secret);
+        let source = Source { rule: Rule::Bulk, secrets: vec![origin], overrides: self.overridden(&name) };
+        if self.lets_inherited_win(&name, &source) {
+            return;
+        }
+        let value = self.snapshot.value(secret);
+        self.settle(name, source, value);
+    }
+
+    fn reference(&mut self, name: &str, rule: Rule, template: &Template) {
+        if self.is_settled(name, &rule) {
+            return;
+        }
+        let found = template.secrets(self.snapshot);
+        let secrets = found.into_iter().map(|secret| Origin::new(self.snapshot, secret)).collect();
+        // What is resolved in place is no conflict with itself.
+        let in_place = rule == Rule::ResolveEnv;
+        let overrides = if in_place { Vec::new() } else { self.overridden(name) };
+        let source = Source { rule, secrets, overrides };
+        if !in_place && self.lets_inherited_win(name, &source) {
+            return;
+        }
+        match template.resolve(self.snapshot) {
+            Err(error)
+                if error.is_missing_reference() && self.policy.optional.iter().any(|other| other == name) =>
+            {
+                self.plan.notices.push(format!("'{name}' is optional and stays unset: {error}"));
+                if in_place {
+                    self.settled.insert(name.into(), Settled::Unset);
+                }
+            }
+            result => self.settle(name.into(), source, result),
+        }
+    }
+
+    /// A value of an env file that is no secret of the vault; it needs no rule to replace another.
+    fn plain(&mut self, name: &str, rule: Rule, text: &str) {
+        if !self.is_settled(name, &rule) {
+            let source = Source { rule, secrets: Vec::new(), overrides: self.overridden(name) };
+            let value = SecretValue::new(Zeroizing::new(text.as_bytes().to_vec()));
+            self.settle(name.into(), source, Ok(value));
+        }
+    }
+
+    fn settle(&mut self, name: String, source: Source, value: Result<SecretValue, Error>) {
+        let value = value.and_then(|value| {
+            if value.expose().contains(&0) {
+                return Err(Error::NulInValue { name: name.clone(), secret: source.to_string() });
+            }
+            Ok(value)
+        });
+        match value {
+            Ok(value) => {
+                self.used.extend(source.secrets.iter().map(|secret| secret.id));
+                if !source.overrides.is_empty() {
+                    self.plan.notices.push(format!("the inherited '{name}' is replaced by {source}"));
+                }
+                self.settled.insert(name, Settled::Given { value, source });
+            }
+            Err(error) => {
+                self.plan.problems.push(error);
+                self.settled.insert(name, Settled::AsInherited);
+            }
+        }
+    }
+
+    /// `--on-conflict`, for a secret whose name was inherited too.
+    fn lets_inherited_win(&mut self, name: &str, source: &Source) -> bool {
+        if !self.is_inherited(name) || self.policy.on_conflict == OnConflict::Secret {
+            return false;
+        }
+        if self.policy.on_conflict == OnConflict::Error {
+            self.plan.problems.push(Error::Conflict { name: name.into(), secret: source.to_string() });
+        } else {
+            self.plan.notices.push(format!("'{name}' keeps its inherited value, not that of {source}"));
+        }
+        self.settled.insert(name.into(), Settled::AsInherited);
+        true
+    }
+
+    fn is_inherited(&self, name: &str) -> bool {
+        self.inherited.contains(name.as_bytes())
+    }
+
+    fn overridden(&self, name: &str) -> Vec<String> {
+        if self.is_inherited(name) { vec!["inherited".into()] } else { Vec::new() }
+    }
+
+    /// Whether a stronger level has the name; then that is remembered, for `--dry-run`.
+    fn is_settled(&mut self, name: &str, weaker: &Rule) -> bool {
+        let settled = self.settled.get_mut(name);
+        if let Some(Settled::Given { source, .. }) = settled {
+            source.overrides.push(weaker.to_string());
+            return true;
+        }
+        settled.is_some()
+    }
+
+    /// The variable's name for a secret that was selected, or why it gets none.
+    fn bulk_name(&mut self, secret: &Secret) -> Option<String> {
+        let key = match &secret.key {
+            Ok(key) => key,
+            Err(problem) => {
+                self.plan.problems.push(self.snapshot.undecryptable(secret, "key", *problem));
+                return None;
+            }
+        };
+        let name = self.policy.naming.apply(key, secret.id);
+        let allowed = self.policy.allowed_names.contains(&name);
+        let problem = match names::judge(&name) {
+            Verdict::Dangerous | Verdict::Unusual(_) if allowed => None,
+            Verdict::Fine => None,
+            Verdict::Ours => {
+                let described = self.snapshot.describe(secret);
+                let warning = format!("{described}, is left out: '{name}' is reserved for bws-exec itself");
+                self.plan.warnings.push(warning);
+                return None;
+            }
+            Verdict::Dangerous => {
+                Some(Error::DangerousName { name: name.clone(), secret: self.snapshot.describe(secret) })
+            }
+            Verdict::Unusual(problem) | Verdict::Impossible(problem) => Some(Error::InvalidName {
+                secret: self.snapshot.describe(secret),
+                problem,
+                unusual_but_possible: can_be_chosen(&name),
+                id: secret.id,
+                name: name.clone(),
+            }),
+        };
+        if let Some(problem) = problem {
+            self.plan.problems.push(problem);
+            return None;
+        }
+        if names::is_noteworthy(&name) {
+            let described = self.snapshot.describe(secret);
+            self.plan.notices.push(format!("'{name}', a proxy to other programs, is set by {described}"));
+        }
+        Some(name)
+    }
+
+    fn finish(mut self, inherited: &[(&[u8], &Entry)]) -> EnvPlan {
+        let stays = |name: &[u8]| {
+            let settled = std::str::from_utf8(name).ok().and_then(|name| self.settled.get(name));
+            matches!(settled, None | Some(Settled::AsInherited))
+        };
+        self.plan.variables = inherited
+            .iter()
+            .filter(|(name, _)| stays(name))
+            .map(|(name, entry)| Variable { name: name.to_vec(), value: Value::Inherited((*entry).clone()) })
+            .collect();
+        for (name, settled) in std::mem::take(&mut self.settled) {
+            if let Settled::Given { value, source } = settled {
+                let value = Value::Given { value, source };
+                self.plan.variables.push(Variable { name: name.into_bytes(), value });
+            }
+        }
+        let set: HashSet<&[u8]> = self.plan.variables.iter().map(|variable| &variable.name[..]).collect();
+        let unset = self.policy.required.iter().filter(|name| !set.contains(name.as_bytes()));
+        let unset: Vec<Error> = unset.map(|name| Error::Required { name: name.clone() }).collect();
+        // If something is wrong already, that is the reason.
+        if self.plan.problems.is_empty() {
+            self.plan.problems.extend(unset);
+        }
+        let ids = self.snapshot.secrets.iter().map(|secret| secret.id);
+        self.plan.unused = ids.filter(|id| !self.used.contains(id)).collect();
+        self.plan
+    }
+}
