@@ -76,10 +76,10 @@ pub struct Args {
     /// Inject everything the token can read, beside references too
     #[arg(long, help_heading = SECRETS)]
     pub all: bool,
-    /// Set NAME to the secret that REF names: an id, KEY or PROJECT/KEY, with #/json/pointer; repeatable
+    /// Set NAME to one secret: REF is an id, KEY or PROJECT/KEY, then #/json/pointer; repeatable
     #[arg(long, value_name = "NAME=REF", help_heading = SECRETS)]
     pub map: Vec<String>,
-    /// Set the variables of this file; bws://REF and ${bws://REF} in its values are resolved; repeatable
+    /// Set the variables of this file, with bws://REF and ${bws://REF} resolved; repeatable
     #[arg(long, value_name = "FILE", help_heading = SECRETS)]
     pub env_file: Vec<PathBuf>,
     /// Resolve inherited variables whose whole value is bws://REF
@@ -166,9 +166,10 @@ The access token is taken from, in this order: one of the three options; BWS_ACC
 BWS_ACCESS_TOKEN_FILE; a descriptor named bws-access-token in LISTEN_FDNAMES;
 $CREDENTIALS_DIRECTORY/bws-access-token.
 
-The server: --api-url with --identity-url, --server-url or --region; BWS_SERVER_URL; BWS_REGION; a profile of `bws`; us.
-Other variables: BWS_CONFIG_FILE, BWS_PROFILE, BWS_UUIDS_AS_KEYNAMES, BWS_EXEC_PROJECT, BWS_EXEC_DEADLINE, SSL_CERT_FILE,
-SSL_CERT_DIR, HTTPS_PROXY, NO_PROXY.
+The server: --api-url with --identity-url, --server-url or --region; BWS_SERVER_URL; BWS_REGION;
+a profile of `bws`; us.
+Other variables: BWS_CONFIG_FILE, BWS_PROFILE, BWS_UUIDS_AS_KEYNAMES, BWS_EXEC_PROJECT,
+BWS_EXEC_DEADLINE, SSL_CERT_FILE, SSL_CERT_DIR, HTTPS_PROXY, NO_PROXY.
 
 Exit codes: 125 we failed for good, 75 we failed and trying again may help, 126 COMMAND cannot be
 executed, 127 COMMAND not found. Any other is COMMAND's own, for we have become it.
@@ -176,7 +177,7 @@ executed, 127 COMMAND not found. Any other is COMMAND's own, for we have become 
 Examples:
   bws-exec -- ./server --port 8080
   bws-exec --access-token-file /run/secrets/token --project web -- node app.js
-  bws-exec -- sh -c 'psql \"$DATABASE_URL\"'";
+  bws-exec --map DATABASE_URL=web/db-url -- sh -c 'psql \"$DATABASE_URL\"'";
 
 /// `--dry-run=FORMAT`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

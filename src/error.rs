@@ -354,7 +354,7 @@ impl Error {
     pub fn hint(&self) -> String {
         const BASE_URL: &str =
             "check --server-url, --api-url and --identity-url: they must be the base URLs of Bitwarden's API";
-        const NAME: &str = "rename the secret, leave it out by --exclude, use --uuids-as-keynames";
+        const NAME: &str = "rename the secret, use --uuids-as-keynames, leave it out by --exclude";
         match self {
             Self::Usage { hint, .. } => hint.clone(),
             Self::TokenMissing => "set BWS_ACCESS_TOKEN or BWS_ACCESS_TOKEN_FILE, or give --access-token-file PATH".into(),
@@ -436,9 +436,9 @@ impl Error {
             Self::NoMatch { candidates, .. } => candidates.clone(),
             Self::AmbiguousProject { .. } => "give the project's id instead".into(),
             Self::InvalidName { unusual_but_possible: true, name, id, .. } => {
-                format!("{NAME}, name it by --map NAME={id}, or accept it by --allow-name '{}'", name.replace('\'', "'\\''"))
+                format!("{NAME} and name it by --map NAME={id}, or accept it by --allow-name '{}'", name.replace('\'', "'\\''"))
             }
-            Self::InvalidName { id, .. } => format!("{NAME}, or name it by --map NAME={id}"),
+            Self::InvalidName { id, .. } => format!("{NAME} and name it by --map NAME={id}"),
             Self::DuplicateName { .. } => {
                 "rename one of them, choose one by --project or --map, or use --uuids-as-keynames".into()
             }

@@ -56,10 +56,10 @@ fn text() {
          identity  {}/\n\
          api       {}/\n\
          \n\
-         2 variables from secrets, 1 inherited\n\
+         2 variables set, 1 inherited\n\
          NAME         BYTES  FROM\n\
-         DB_PASSWORD     17  secret 'DB_PASSWORD' ({}), project 'web', replaces the inherited one\n\
-         TLS_KEY       1700  secret 'TLS_KEY' ({}), project {both}\n\
+         DB_PASSWORD     17  secret 'DB_PASSWORD', id {}, in project 'web'; replaces inherited\n\
+         TLS_KEY       1700  secret 'TLS_KEY', id {}, in projects {both}\n\
          \n\
          1 secret that the token can read, not used by this run\n  \
            secret 'OLD', id {}, in project 'db'\n",
@@ -83,8 +83,7 @@ fn text_without_a_command_and_without_secrets() {
     let scenario = Scenario::new();
     let outcome = scenario.launch().option("--dry-run").run();
     let (identity, api) = (scenario.vault.identity_url(), scenario.vault.api_url());
-    let expected =
-        format!("identity  {identity}/\napi       {api}/\n\n0 variables from secrets, 1 inherited\n");
+    let expected = format!("identity  {identity}/\napi       {api}/\n\n0 variables set, 1 inherited\n");
     let warning = "bws-exec: warning: this machine account can read no secrets\n";
     assert_eq!((outcome.text(), outcome.stderr.as_str()), (expected, warning));
     assert_eq!(outcome.code(), Some(0));
@@ -106,25 +105,33 @@ fn json_field_by_field() {
         "variables": [
             {
                 "name": "DB_PASSWORD",
-                "source": "bulk",
-                "secret_id": rich.password.to_string(),
-                "key": "DB_PASSWORD",
-                "projects": [scenario.project.to_string()],
+                "rule": "bulk",
+                "file": null,
+                "line": null,
+                "secrets": [{
+                    "id": rich.password.to_string(),
+                    "key": "DB_PASSWORD",
+                    "projects": [scenario.project.to_string()],
+                }],
                 "bytes": 17,
-                "overrides": true,
+                "overrides": ["inherited"],
             },
             {
                 "name": "TLS_KEY",
-                "source": "bulk",
-                "secret_id": rich.shared.to_string(),
-                "key": "TLS_KEY",
-                "projects": rich.both().map(|(id, _)| id.to_string()),
+                "rule": "bulk",
+                "file": null,
+                "line": null,
+                "secrets": [{
+                    "id": rich.shared.to_string(),
+                    "key": "TLS_KEY",
+                    "projects": rich.both().map(|(id, _)| id.to_string()),
+                }],
                 "bytes": 1700,
-                "overrides": false,
+                "overrides": [],
             },
         ],
         "inherited": 1,
-        "unused": [{ "secret_id": rich.unused.to_string(), "key": "OLD", "projects": [rich.db.to_string()] }],
+        "unused": [{ "id": rich.unused.to_string(), "key": "OLD", "projects": [rich.db.to_string()] }],
         "warnings": ["variable BWS_EXEC_OTHER has no meaning for this version and is ignored"],
         "notices": [notice],
         "problems": [],

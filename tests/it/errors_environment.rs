@@ -6,13 +6,16 @@ use crate::errors::{echo, error};
 use crate::support::vault::Access;
 use crate::support::{Launch, Scenario};
 
-const NAME_HINT: &str = "rename the secret, leave it out by --exclude, or use --uuids-as-keynames";
-
 /// A scenario with this secret, and how messages describe it.
 fn with_secret(key: &str, value: &str) -> (Scenario, String) {
+    let (scenario, id) = with_id(key, value);
+    (scenario, described(key, id))
+}
+
+fn with_id(key: &str, value: &str) -> (Scenario, Uuid) {
     let scenario = Scenario::new();
     let id = scenario.vault.owner().create_secret(scenario.project, key, value);
-    (scenario, described(key, id))
+    (scenario, id)
 }
 
 fn described(key: &str, id: Uuid) -> String {
@@ -34,13 +37,12 @@ fn names_that_are_no_names() {
         ("", "it is empty", false),
         ("A=B", "it contains '='", false),
     ] {
-        let (scenario, secret) = with_secret(key, "value");
-        let hint = if possible {
-            format!("{NAME_HINT}, or accept it by --allow-name '{key}'")
-        } else {
-            NAME_HINT.into()
-        };
-        let message = format!("'{key}' cannot name a variable ({secret}): {problem}");
+        let (scenario, id) = with_id(key, "value");
+        let accept = if possible { format!(", or accept it by --allow-name '{key}'") } else { String::new() };
+        let hint = format!(
+            "rename the secret, use --uuids-as-keynames, leave it out by --exclude and name it by --map NAME={id}{accept}"
+        );
+        let message = format!("'{key}' cannot name a variable ({}): {problem}", described(key, id));
         refused(scenario.launch(), "invalid-name", &message, &hint);
         let launch = scenario.launch().option("--uuids-as-keynames").command(["true"]);
         launch.run().succeeded();
@@ -72,7 +74,7 @@ fn two_secrets_of_one_name() {
     // They stand in the order in which the server gives them.
     secrets.sort_by_key(|secret| outcome.stderr.find(secret));
     let message = format!("'NAME' would be set by 2 secrets: {}; {}", secrets[0], secrets[1]);
-    let hint = "rename one of them, choose one by --project, or use --uuids-as-keynames";
+    let hint = "rename one of them, choose one by --project or --map, or use --uuids-as-keynames";
     outcome.failed(125, &error("duplicate-name", &message, hint));
 }
 

@@ -12,14 +12,14 @@ const CANARY: &str = "canary-4d1f-value";
 fn stopped(key: &str, slug: &str, message: &str, hint: &str) {
     let scenario = Scenario::new();
     let id = scenario.vault.owner().create_secret(scenario.project, key, CANARY);
-    let message = message.replace("{id}", &id.to_string());
     let expected = format!("bws-exec: error[{slug}]: {message}\nbws-exec: hint: {hint}\n");
+    let expected = expected.replace("{id}", &id.to_string());
     scenario.launch().command(["true"]).run().failed(125, &expected);
 }
 
 #[test]
 fn each_kind_of_refusal() {
-    const RENAME: &str = "rename the secret, leave it out by --exclude, or use --uuids-as-keynames";
+    const RENAME: &str = "rename the secret, use --uuids-as-keynames, leave it out by --exclude and name it by --map NAME={id}";
     stopped(
         "LD_PRELOAD",
         "dangerous-name",
@@ -187,7 +187,7 @@ fn two_secrets_of_one_name() {
     let expected = |one, other| {
         format!(
             "bws-exec: error[duplicate-name]: 'KEY' would be set by 2 secrets: {}; {}\n\
-             bws-exec: hint: rename one of them, choose one by --project, or use --uuids-as-keynames\n",
+             bws-exec: hint: rename one of them, choose one by --project or --map, or use --uuids-as-keynames\n",
             described(one),
             described(other)
         )
