@@ -49,7 +49,8 @@ impl Template {
             let (reference, urlencode) = match inside.split_once('|') {
                 None => (inside, false),
                 Some((reference, "urlencode")) => (reference, true),
-                Some((_, other)) => return Err(format!("'|{other}' is not known; there is '|urlencode'")),
+                // Not shown: what was meant to stand after the brace may be a password.
+                Some(_) => return Err("after '|' only 'urlencode' is known".into()),
             };
             parts.push(Part::Secret { reference: Reference::parse(reference)?, urlencode });
             rest = after;
