@@ -22,7 +22,12 @@ pub fn build(snapshot: &Snapshot, policy: &Policy, inherited: &[Entry]) -> EnvPl
     let mut builder = Builder {
         snapshot,
         policy,
-        inherited: inherited.iter().map(|(name, _)| *name).collect(),
+        inherited: inherited
+            .iter()
+            .filter(|(name, entry)| in_place(policy, name, entry).is_none())
+            .map(|(name, _)| *name)
+            .collect(),
+        missing_in_place: HashSet::new(),
         settled: BTreeMap::new(),
         used: HashSet::new(),
         plan,
@@ -39,10 +44,26 @@ pub fn build(snapshot: &Snapshot, policy: &Policy, inherited: &[Entry]) -> EnvPl
     builder.finish(&inherited)
 }
 
+/// The name and the reference of an inherited variable that `--resolve-env` is about.
+fn in_place<'a>(policy: &Policy, name: &'a [u8], entry: &'a Entry) -> Option<(&'a str, &'a [u8])> {
+    let reference = reference_in(name, entry)?;
+    let asked = policy.resolve_env.as_ref().is_some_and(|pattern| pattern.matches(name));
+    asked.then_some((std::str::from_utf8(name).ok()?, reference))
+}
+
+/// What follows `bws://` in an inherited value that begins so.
+fn reference_in<'a>(name: &[u8], entry: &'a Entry) -> Option<&'a [u8]> {
+    entry.get(name.len() + 1..)?.strip_prefix(SCHEME.as_bytes())
+}
+
 struct Builder<'a> {
     snapshot: &'a Snapshot,
     policy: &'a Policy,
+    /// Names that go on as they were inherited if nothing sets them. What is resolved in place is a
+    /// secret, and no conflict with another one.
     inherited: HashSet<&'a [u8]>,
+    /// Optional ones whose secret is missing: their reference does not go on in its place.
+    missing_in_place: HashSet<&'a [u8]>,
     /// Names that a level has spoken about; weaker levels are not asked.
     settled: BTreeMap<String, Settled>,
     used: HashSet<SecretId>,
@@ -56,11 +77,9 @@ enum Settled {
     },
     /// The inherited variable stays, or there is a problem and nothing will run.
     AsInherited,
-    /// Not set, though something of this name was inherited.
-    Unset,
 }
 
-impl Builder<'_> {
+impl<'a> Builder<'a> {
     /// Whether there was any.
     fn maps(&mut self) -> bool {
         for (name, template) in &self.policy.maps {
@@ -94,31 +113,28 @@ impl Builder<'_> {
     }
 
     /// Whether there was any. What is inherited may come from strangers, so it takes an option.
-    fn resolve_env(&mut self, inherited: &[(&[u8], &Entry)]) -> bool {
+    fn resolve_env(&mut self, inherited: &[(&'a [u8], &'a Entry)]) -> bool {
         let mut any = false;
-        for (name, entry) in inherited {
-            let Ok(name) = std::str::from_utf8(name) else { continue };
-            let Some(value) =
-                entry.get(name.len() + 1..).filter(|value| value.starts_with(SCHEME.as_bytes()))
-            else {
-                continue;
-            };
-            if !self.policy.resolve_env.as_ref().is_some_and(|pattern| pattern.matches(name.as_bytes())) {
-                if !self.settled.contains_key(name) {
-                    self.plan.warnings.push(format!(
-                        "the inherited '{name}' begins with {SCHEME} and is passed on as it is; see --resolve-env"
-                    ));
-                }
+        for &(name, entry) in inherited {
+            let Some((name, reference)) = in_place(self.policy, name, entry) else { continue };
+            any = true;
+            if self.is_settled(name, &Rule::ResolveEnv) {
                 continue;
             }
-            any = true;
-            match Template::parse(&String::from_utf8_lossy(value)) {
-                Ok(Some(template)) => self.reference(name, Rule::ResolveEnv, &template),
-                Ok(None) => {}
+            let template = std::str::from_utf8(reference)
+                .map_err(|_| "it is not UTF-8".to_owned())
+                .and_then(Template::reference);
+            match template {
+                Ok(template) => {
+                    self.reference(name, Rule::ResolveEnv, &template);
+                    if !self.settled.contains_key(name) {
+                        self.missing_in_place.insert(name.as_bytes());
+                    }
+                }
                 Err(problem) => {
-                    self.plan
-                        .problems
-                        .push(Error::Reference { origin: format!("inherited '{name}'"), problem });
+                    let origin = format!("the inherited '{name}'");
+                    self.plan.problems.push(Error::Reference { origin, problem });
+                    self.settled.insert(name.into(), Settled::AsInherited);
                 }
             }
         }
@@ -148,9 +164,6 @@ impl Builder<'_> {
             }
         }
         for (name, secrets) in named {
-            if self.is_settled(&name, &Rule::Bulk) {
-                continue;
-            }
             match secrets[..] {
                 [secret] => self.secret(name, secret),
                 _ => {
@@ -175,23 +188,18 @@ impl Builder<'_> {
         if self.is_settled(name, &rule) {
             return;
         }
-        let found = template.secrets(self.snapshot);
-        let secrets = found.into_iter().map(|secret| Origin::new(self.snapshot, secret)).collect();
-        // What is resolved in place is no conflict with itself.
-        let in_place = rule == Rule::ResolveEnv;
-        let overrides = if in_place { Vec::new() } else { self.overridden(name) };
-        let source = Source { rule, secrets, overrides };
-        if !in_place && self.lets_inherited_win(name, &source) {
+        let mut source = Source { rule, secrets: Vec::new(), overrides: self.overridden(name) };
+        // A name that is mistyped is an error even where the inherited variable would win.
+        let value = template.secrets(self.snapshot).map(|secrets| {
+            source.secrets = secrets.iter().map(|secret| Origin::new(self.snapshot, secret)).collect();
+        });
+        if value.is_ok() && self.lets_inherited_win(name, &source) {
             return;
         }
-        match template.resolve(self.snapshot) {
-            Err(error)
-                if error.is_missing_reference() && self.policy.optional.iter().any(|other| other == name) =>
-            {
-                self.plan.notices.push(format!("'{name}' is optional and stays unset: {error}"));
-                if in_place {
-                    self.settled.insert(name.into(), Settled::Unset);
-                }
+        match value.and_then(|()| template.resolve(self.snapshot)) {
+            Err(error) if error.is_missing_reference() && self.policy.optional.iter().any(|o| o == name) => {
+                let notice = format!("'{name}' is optional and not set by {}: {error}", source.rule);
+                self.plan.notices.push(notice);
             }
             result => self.settle(name.into(), source, result),
         }
@@ -254,7 +262,10 @@ impl Builder<'_> {
     fn is_settled(&mut self, name: &str, weaker: &Rule) -> bool {
         let settled = self.settled.get_mut(name);
         if let Some(Settled::Given { source, .. }) = settled {
-            source.overrides.push(weaker.to_string());
+            let weaker = weaker.to_string();
+            if source.overrides.last() != Some(&weaker) {
+                source.overrides.push(weaker);
+            }
             return true;
         }
         settled.is_some()
@@ -270,6 +281,10 @@ impl Builder<'_> {
             }
         };
         let name = self.policy.naming.apply(key, secret.id);
+        // Whatever is wrong with it, a stronger level has it.
+        if self.is_settled(&name, &Rule::Bulk) {
+            return None;
+        }
         let allowed = self.policy.allowed_names.contains(&name);
         let problem = match names::judge(&name) {
             Verdict::Dangerous | Verdict::Unusual(_) if allowed => None,
@@ -303,15 +318,20 @@ impl Builder<'_> {
     }
 
     fn finish(mut self, inherited: &[(&[u8], &Entry)]) -> EnvPlan {
-        let stays = |name: &[u8]| {
+        for (name, entry) in inherited {
             let settled = std::str::from_utf8(name).ok().and_then(|name| self.settled.get(name));
-            matches!(settled, None | Some(Settled::AsInherited))
-        };
-        self.plan.variables = inherited
-            .iter()
-            .filter(|(name, _)| stays(name))
-            .map(|(name, entry)| Variable { name: name.to_vec(), value: Value::Inherited((*entry).clone()) })
-            .collect();
+            if matches!(settled, Some(Settled::Given { .. })) || self.missing_in_place.contains(name) {
+                continue;
+            }
+            let variable = Variable { name: name.to_vec(), value: Value::Inherited((*entry).clone()) };
+            if reference_in(name, entry).is_some() && in_place(self.policy, name, entry).is_none() {
+                self.plan.warnings.push(format!(
+                    "the inherited '{}' begins with {SCHEME} and is passed on as it is; see --resolve-env",
+                    variable.shown_name()
+                ));
+            }
+            self.plan.variables.push(variable);
+        }
         for (name, settled) in std::mem::take(&mut self.settled) {
             if let Settled::Given { value, source } = settled {
                 let value = Value::Given { value, source };

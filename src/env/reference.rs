@@ -102,12 +102,15 @@ impl Reference {
 }
 
 fn is_in(snapshot: &Snapshot, secret: &Secret, project: &str) -> bool {
-    // A leading uuid is an id, but a project may also be called like one.
-    let id = project.parse::<ProjectId>().ok();
-    secret.project_ids.iter().any(|other| {
-        Some(*other) == id
-            || snapshot.projects.get(other).is_some_and(|name| name.as_deref() == Some(project))
-    })
+    // A uuid is an id. Only if no project has it, it may be the name of one, as with --project.
+    if let Ok(id) = project.parse::<ProjectId>()
+        && snapshot.projects.contains_key(&id)
+    {
+        return secret.project_ids.contains(&id);
+    }
+    let is_called =
+        |id: &ProjectId| snapshot.projects.get(id).is_some_and(|name| name.as_deref() == Some(project));
+    secret.project_ids.iter().any(is_called)
 }
 
 fn decode(part: &str) -> Result<String, String> {

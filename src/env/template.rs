@@ -61,9 +61,9 @@ impl Template {
         Ok(Some(Self(parts)))
     }
 
-    /// The secrets it leads to, for a report.
-    pub fn secrets<'a>(&self, snapshot: &'a Snapshot) -> Vec<&'a Secret> {
-        self.references().filter_map(|reference| reference.find(snapshot).ok()).collect()
+    /// The secrets it leads to.
+    pub fn secrets<'a>(&self, snapshot: &'a Snapshot) -> Result<Vec<&'a Secret>, Error> {
+        self.references().map(|reference| reference.find(snapshot)).collect()
     }
 
     /// The value with every reference replaced.
