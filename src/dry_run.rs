@@ -178,7 +178,7 @@ mod tests {
             let snapshot = properties::snapshot(&secrets);
             let environment = EnvPlan::build(&snapshot, &policy, &inherited);
             let plan = plan(&["--dry-run"], &[]).unwrap();
-            let servers = plan.servers.choose("ec2c1d46-6a4b-4751-a310-af9601317f2d".parse().unwrap()).unwrap();
+            let servers = plan.servers.choose("ec2c1d46-6a4b-4751-a310-af9601317f2d".parse().unwrap(), plan.deadline).unwrap();
             let shown = DryRun { plan: &plan, servers: &servers, program: None, snapshot: &snapshot, environment: &environment };
             let (text, json) = (shown.text(), format!("{}\n", shown.json()));
             prop_assert!(!text.contains(properties::CANARY), "{text}");

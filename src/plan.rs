@@ -49,10 +49,18 @@ impl RunPlan {
                 "for example: bws-exec -- ./server --port 8080",
             ));
         }
+        let servers = ServerChoice::new(&args, host)?;
+        if matches!(servers, ServerChoice::Given(_)) && (args.profile.is_some() || args.config_file.is_some())
+        {
+            warnings.push(
+                "--config-file and --profile are not looked at: the server is given by an option or variable"
+                    .into(),
+            );
+        }
         Ok(Self {
-            servers: ServerChoice::new(&args, host)?,
+            servers,
             transport: transport(&args, host),
-            deadline: Deadline::new(host.started, deadline(&args, host)?),
+            deadline: deadline(&args, host)?,
             environment: environment(&args, env_files, host)?,
             tokens,
             dry_run: args.dry_run,
@@ -81,7 +89,8 @@ fn unknown_variables(host: &Host) -> Vec<String> {
         .collect()
 }
 
-fn deadline(args: &Args, host: &Host) -> Result<std::time::Duration, Error> {
+/// Needed before the rest, to read what the rest is made of.
+pub fn deadline(args: &Args, host: &Host) -> Result<Deadline, Error> {
     let (budget, origin) = match (args.deadline, host.text(env_vars::DEADLINE)) {
         (Some(typed), _) => (typed, "--deadline"),
         (None, Some(text)) => {
@@ -94,7 +103,7 @@ fn deadline(args: &Args, host: &Host) -> Result<std::time::Duration, Error> {
     if budget.is_zero() {
         return Err(Error::usage(format!("{origin} 0 leaves no time for anything"), "the default is 30s"));
     }
-    Ok(budget)
+    Ok(Deadline::new(host.started, budget))
 }
 
 fn transport(args: &Args, host: &Host) -> Transport {

@@ -50,12 +50,12 @@ fn failed(report: &Report, error: &Error) -> Exit {
 fn stages(args: Args, token: Option<TokenText>, mut host: Host, report: &Report) -> Result<Exit, Error> {
     report.phase(Phase::Start);
     let tokens = config::token_sources(&args, token, &mut host)?;
-    let env_files = config::env_files(&args.env_file)?;
+    let env_files = config::env_files(&args.env_file, plan::deadline(&args, &host)?)?;
     let plan = RunPlan::new(args, tokens, env_files, &host)?;
     report.warnings(&plan.warnings);
     let program = exec::locate(plan.command.first(), host.var(env_vars::PATH))?;
     let token = config::read_token(&plan.tokens, plan.deadline, |text| report.warning(text))?;
-    let servers = plan.servers.choose(token.id)?;
+    let servers = plan.servers.choose(token.id, plan.deadline)?;
     let snapshot = Source::new(&plan, &servers, token, report)?.load()?;
     report.phase(Phase::Resolve);
     let mut environment = EnvPlan::build(&snapshot, &plan.environment, &host.environment);

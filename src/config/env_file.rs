@@ -86,7 +86,9 @@ impl<'a> Reader<'a> {
         self.skip(is_blank);
         if self.peek() != Some('=') {
             // What stands here may be a line of a value that lacks its quotes: it is not shown.
-            return Err(self.fault(self.at, "there is no '=' after the name; a value of several lines needs quotes"));
+            return Err(
+                self.fault(self.at, "there is no '=' after the name; a value of several lines needs quotes")
+            );
         }
         self.at += 1;
         self.skip(is_blank);

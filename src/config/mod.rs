@@ -2,13 +2,14 @@
 
 mod env_file;
 mod profile;
+mod read;
 mod servers;
 mod token;
 
 pub use servers::ServerChoice;
 pub use token::{TokenSource, sources as token_sources, status_descriptor};
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::deadline::Deadline;
 use crate::env::EnvFile;
@@ -16,14 +17,14 @@ use crate::error::Error;
 use crate::token::AccessToken;
 
 /// Reads the `--env-file`s.
-pub fn env_files(paths: &[PathBuf]) -> Result<Vec<EnvFile>, Error> {
-    paths.iter().map(read_env_file).collect()
+pub fn env_files(paths: &[PathBuf], deadline: Deadline) -> Result<Vec<EnvFile>, Error> {
+    paths.iter().map(|path| read_env_file(path, deadline)).collect()
 }
 
-fn read_env_file(path: &PathBuf) -> Result<EnvFile, Error> {
+fn read_env_file(path: &Path, deadline: Deadline) -> Result<EnvFile, Error> {
     let shown = path.display().to_string();
     let fault = |line, column, problem| Error::EnvFile { path: shown.clone(), line, column, problem };
-    let bytes = std::fs::read(path).map_err(|error| fault(0, 0, error.to_string()))?;
+    let bytes = read::whole(path, deadline).map_err(|error| fault(0, 0, error.to_string()))?;
     let text = String::from_utf8(bytes).map_err(|error| {
         let before = error.as_bytes().get(..error.utf8_error().valid_up_to()).unwrap_or_default();
         fault(before.split(|&byte| byte == b'\n').count(), 1, "it is not UTF-8".into())

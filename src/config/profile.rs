@@ -6,6 +6,8 @@ use std::path::Path;
 
 use serde::Deserialize;
 
+use super::read;
+use crate::deadline::Deadline;
 use crate::error::Error;
 use crate::ids::TokenId;
 
@@ -29,15 +31,15 @@ pub fn load(
     must_exist: bool,
     name: Option<&str>,
     token: TokenId,
+    deadline: Deadline,
 ) -> Result<Option<Profile>, Error> {
     let fault = |problem: String| Error::ConfigFile { path: path.into(), problem };
-    let text = match std::fs::read_to_string(path) {
-        Ok(text) => text,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound && !must_exist && name.is_none() => {
-            return Ok(None);
-        }
-        Err(error) => return Err(fault(error.to_string())),
-    };
+    // Where it cannot even be looked for (a HOME of another user) it is as absent as for `bws`.
+    if !must_exist && name.is_none() && std::fs::metadata(path).is_err() {
+        return Ok(None);
+    }
+    let bytes = read::whole(path, deadline).map_err(|error| fault(error.to_string()))?;
+    let text = String::from_utf8(bytes).map_err(|_| fault("it is not UTF-8".into()))?;
     select(parse(&text).map_err(fault)?, name, token).map_err(fault)
 }
 

@@ -9,6 +9,7 @@ use rustls::pki_types::ServerName;
 use super::profile::{self, Profile};
 use crate::api::Servers;
 use crate::cli::Args;
+use crate::deadline::Deadline;
 use crate::env_vars;
 use crate::error::Error;
 use crate::host::Host;
@@ -41,7 +42,7 @@ impl ServerChoice {
     }
 
     /// The servers for this token.
-    pub fn choose(&self, token: TokenId) -> Result<Servers, Error> {
+    pub fn choose(&self, token: TokenId, deadline: Deadline) -> Result<Servers, Error> {
         let (path, path_was_named, name) = match self {
             Self::Given(servers) => return Ok(servers.clone()),
             Self::Profile { path, path_was_named, name } => (path, path_was_named, name.as_deref()),
@@ -57,7 +58,7 @@ impl ServerChoice {
                 )),
             };
         };
-        match profile::load(path, *path_was_named, name, token)? {
+        match profile::load(path, *path_was_named, name, token, deadline)? {
             Some(profile) => Servers::of_profile(&profile)
                 .map_err(|problem| Error::ConfigFile { path: path.clone(), problem }),
             None => Servers::region("us", "the default region"),

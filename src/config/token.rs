@@ -2,15 +2,14 @@
 
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
-use std::path::{Path, PathBuf};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::MetadataExt;
+use std::path::PathBuf;
 
 use nix::errno::Errno;
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::statfs::{FsType, TMPFS_MAGIC, fstatfs};
-use nix::unistd::read;
 
+use super::read;
 use crate::cli::Args;
 use crate::deadline::Deadline;
 use crate::error::{Error, TokenProblem};
@@ -57,17 +56,17 @@ impl TokenSource {
     pub fn read(&self, deadline: Deadline, warn: impl Fn(&str)) -> Result<Option<AccessToken>, Error> {
         let (text, origin) = match self {
             Self::Text { text, origin } => (text.clone(), (*origin).to_owned()),
-            Self::Descriptor { fd, origin } => (read_all(fd, deadline, origin)?, origin.clone()),
+            Self::Descriptor { fd, origin } => (read_all(fd.as_fd(), deadline, origin)?, origin.clone()),
             Self::File { path, origin, check_place } => {
                 let origin = format!("{origin} {}", path.display());
                 let unreadable = |cause| Error::TokenUnreadable { origin: origin.clone(), cause };
-                let file = open(path).map_err(unreadable)?;
+                let file = read::open(path).map_err(unreadable)?;
                 if *check_place && is_exposed(&file) {
                     warn(&format!(
                         "{origin} is on a disk and every user of this machine may read it: chmod 0400"
                     ));
                 }
-                (read_all(&file.into(), deadline, &origin)?, origin)
+                (read_all(file.as_fd(), deadline, &origin)?, origin)
             }
         };
         if is_blank(&text) {
@@ -133,15 +132,6 @@ pub fn sources(args: &Args, token: Option<TokenText>, host: &mut Host) -> Result
     Ok(sources)
 }
 
-/// Without blocking: a FIFO without a writer must not hold us beyond the deadline.
-fn open(path: &Path) -> io::Result<File> {
-    let file = File::options().read(true).custom_flags(libc::O_NONBLOCK).open(path)?;
-    if file.metadata()?.is_dir() {
-        return Err(Errno::EISDIR.into());
-    }
-    Ok(file)
-}
-
 /// World-readable, not in memory, and not put there for us alone by a mount. A pipe is on no disk.
 fn is_exposed(file: &File) -> bool {
     let world_readable = file.metadata().is_ok_and(|status| status.is_file() && status.mode() & 0o004 != 0);
@@ -149,36 +139,14 @@ fn is_exposed(file: &File) -> bool {
     world_readable && !in_memory && !sys::is_mount_point(file.as_fd())
 }
 
-/// Reads to the end, in a buffer that never moves, so that no copy stays behind.
-fn read_all(fd: &OwnedFd, deadline: Deadline, origin: &str) -> Result<TokenText, Error> {
-    let unreadable = |cause: io::Error| Error::TokenUnreadable { origin: origin.into(), cause };
+/// Reads to the end, in a buffer that is wiped.
+fn read_all(fd: BorrowedFd<'_>, deadline: Deadline, origin: &str) -> Result<TokenText, Error> {
     let mut text = TokenText::new(vec![0; LONGEST + 1]);
-    let mut length = 0;
-    loop {
-        if length > LONGEST {
-            let problem = TokenProblem::TooLong(LONGEST);
-            return Err(Error::TokenMalformed { origin: origin.into(), problem });
-        }
-        let left = deadline.left();
-        if left.is_zero() {
-            return Err(unreadable(io::Error::new(
-                io::ErrorKind::TimedOut,
-                "it was not complete within --deadline",
-            )));
-        }
-        // poll first: a FIFO that nobody has opened for writing yet reads as if it had ended.
-        let timeout = PollTimeout::try_from(left.as_millis().max(1)).unwrap_or(PollTimeout::MAX);
-        match poll(&mut [PollFd::new(fd.as_fd(), PollFlags::POLLIN)], timeout) {
-            Ok(0) | Err(Errno::EINTR) => continue,
-            Ok(_) => {}
-            Err(error) => return Err(unreadable(error.into())),
-        }
-        match read(fd, &mut text[length..]) {
-            Ok(0) => break,
-            Ok(n) => length += n,
-            Err(Errno::EINTR | Errno::EAGAIN) => {}
-            Err(error) => return Err(unreadable(error.into())),
-        }
+    let length = read::fill(fd, &mut text, deadline)
+        .map_err(|cause| Error::TokenUnreadable { origin: origin.into(), cause })?;
+    if length > LONGEST {
+        let problem = TokenProblem::TooLong(LONGEST);
+        return Err(Error::TokenMalformed { origin: origin.into(), problem });
     }
     text.truncate(length);
     Ok(text)

@@ -28,7 +28,7 @@ pub fn plan(options: &[&str], variables: &[(&str, &str)]) -> Result<RunPlan, Err
 fn servers(options: &[&str], variables: &[(&str, &str)]) -> (String, String) {
     // Any token will do: these tests have no configuration file.
     let token = "ec2c1d46-6a4b-4751-a310-af9601317f2d".parse().unwrap();
-    match plan(options, variables).and_then(|plan| plan.servers.choose(token)) {
+    match plan(options, variables).and_then(|plan| plan.servers.choose(token, plan.deadline)) {
         Ok(servers) => (servers.identity.into(), servers.api.into()),
         Err(error) => (error.slug().into(), String::new()),
     }
