@@ -60,7 +60,10 @@ fn select(mut file: File, name: Option<&str>, token: TokenId) -> Result<Option<P
         return Ok(file.profiles.remove(&token).or_else(|| file.profiles.remove("default")));
     };
     let known: Vec<String> = file.profiles.keys().map(|name| format!("'{name}'")).collect();
-    let missing = || format!("it has no profile '{name}', only {}", known.join(", "));
+    let missing = || match &known[..] {
+        [] => "it has no profile".to_owned(),
+        known => format!("it has no profile '{name}', only {}", known.join(", ")),
+    };
     file.profiles.remove(name).map(Some).ok_or_else(missing)
 }
 

@@ -10,6 +10,7 @@ mod errors_environment;
 mod errors_local;
 mod errors_network;
 mod errors_proxy;
+mod errors_references;
 mod errors_server;
 mod house;
 mod names;
