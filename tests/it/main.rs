@@ -3,7 +3,9 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod config_profiles;
 mod dry_run;
+mod env_files;
 mod environment;
 mod errors;
 mod errors_environment;
