@@ -18,6 +18,7 @@ mod house;
 mod levels;
 mod names;
 mod oracle;
+mod policy;
 mod references;
 mod requests;
 mod retries;
