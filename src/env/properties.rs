@@ -1,12 +1,15 @@
 //! What holds for any secrets, any policy and any inherited environment.
 
+mod model;
+
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
+use proptest::collection::vec;
+use proptest::option;
 use proptest::prelude::*;
 
-use super::names::{self, Verdict};
-use super::pattern::{self, Pattern};
+use super::pattern::Pattern;
 use super::*;
 
 /// In every value and in nothing else, so that it tells a value wherever it appears.
@@ -20,131 +23,302 @@ pub struct Given {
     projects: Vec<(u128, String)>,
 }
 
-/// Names that collide often, and any text.
+/// A reference before it is written.
+#[derive(Clone, Debug)]
+enum Reference {
+    Id { id: u128, field: Option<String> },
+    Key { project: Option<String>, key: String, field: Option<String> },
+}
+
+/// A piece of a value before it is written.
+#[derive(Clone, Debug)]
+enum Part {
+    Text(String),
+    /// `bws://REF`, alone.
+    Whole(Reference),
+    /// `${bws://REF}`.
+    Inside {
+        reference: Reference,
+        urlencode: bool,
+    },
+}
+
+/// A policy before it is written.
+#[derive(Clone, Debug)]
+struct Asked {
+    selection: Selection,
+    naming: Naming,
+    maps: BTreeMap<String, Reference>,
+    files: Vec<Vec<(String, Vec<Part>)>>,
+    resolve_env: Option<Pattern>,
+    required: Vec<String>,
+    optional: Vec<String>,
+    inherit: Inherit,
+    on_conflict: OnConflict,
+    allowed_names: Vec<String>,
+}
+
+fn is_id(text: &str, id: u128) -> bool {
+    uuid::Uuid::try_parse(text) == Ok(uuid::Uuid::from_u128(id))
+}
+
+fn id_text(id: u128) -> String {
+    uuid::Uuid::from_u128(id).to_string()
+}
+
+/// Names that collide often.
+fn name() -> impl Strategy<Value = String> {
+    prop_oneof![20 => "[A-D]_?[12]?", 1 => Just("PATH".to_owned())]
+}
+
+/// The same, and any text.
 fn key() -> impl Strategy<Value = String> {
     prop_oneof![
-        6 => "[AB]_?[12]?",
-        1 => Just("PATH".to_owned()),
-        1 => Just("BWS_ACCESS_TOKEN".to_owned()),
+        30 => name(),
+        1 => prop::sample::select(vec!["BWS_ACCESS_TOKEN", "a/b#c|d}e%f", "\u{fc} .-a", "%41"]).prop_map_into(),
         1 => "[a=\\x00 1]{0,3}",
         1 => any::<String>(),
     ]
 }
 
+/// Names of projects: their usual ones, one another's, the id of another one, any text.
+fn project_name(id: u128) -> impl Strategy<Value = String> {
+    prop_oneof![6 => Just(format!("p{id}")), 1 => "p[0-3]", 1 => Just(id_text(1)), 1 => any::<String>()]
+}
+
+fn value() -> impl Strategy<Value = String> {
+    let text = (any::<String>(), any::<String>()).prop_map(|(a, b)| format!("{a}{CANARY}{b}"));
+    let json = (text.clone(), -9..9).prop_map(|(text, number)| {
+        serde_json::json!({ "a": text, "b": number, "c": null, "d": [text, { "e": true }] }).to_string()
+    });
+    prop_oneof![2 => text, 1 => json]
+}
+
 pub fn secrets() -> impl Strategy<Value = Vec<Given>> {
-    let projects = proptest::collection::vec((0u128..3).prop_map(|id| (id, format!("p{id}"))), 0..3);
-    let value = (any::<String>(), any::<String>()).prop_map(|(a, b)| format!("{a}{CANARY}{b}"));
-    let one = (key(), value, projects);
-    proptest::collection::vec(one, 0..6).prop_map(|all| {
-        let given = |(id, (key, value, projects))| Given { id: id as u128 + 100, key, value, projects };
+    let one = (key(), value(), vec(0usize..3, 0..3));
+    ([project_name(0), project_name(1), project_name(2)], vec(one, 0..6)).prop_map(|(names, all)| {
+        let projects =
+            |places: Vec<usize>| places.into_iter().map(|at| (at as u128, names[at].clone())).collect();
+        let given = |(id, (key, value, places))| Given {
+            id: id as u128 + 100,
+            key,
+            value,
+            projects: projects(places),
+        };
         all.into_iter().enumerate().map(given).collect()
     })
 }
 
+/// None, more often than not.
+fn few<S: Strategy>(one: S) -> impl Strategy<Value = Vec<S::Value>> {
+    option::weighted(0.2, vec(one, 1..3)).prop_map(Option::unwrap_or_default)
+}
+
 fn globs() -> impl Strategy<Value = Vec<Pattern>> {
-    proptest::collection::vec("[AB*?]{1,2}".prop_map(Pattern::new), 0..2)
+    let glob = prop_oneof![6 => "[A-D]?\\*", 1 => "[AB*?]{1,2}"];
+    few(glob.prop_map(Pattern::new))
+}
+
+fn project() -> impl Strategy<Value = String> {
+    prop_oneof![6 => "p[0-3]", 1 => (0u128..4).prop_map(id_text)]
+}
+
+/// References to what is there, for the most part.
+fn reference(known: &[Given]) -> impl Strategy<Value = Reference> + use<> {
+    let field = || option::weighted(0.1, "[a-e]");
+    let written = key().prop_filter("an empty key cannot be written", |key| !key.is_empty());
+    let random = (option::weighted(0.3, project()), written, field());
+    let random = random.prop_map(|(project, key, field)| Reference::Key { project, key, field });
+    let to_be_written = known.iter().filter(|secret| !secret.key.is_empty()).cloned().collect::<Vec<_>>();
+    if to_be_written.is_empty() {
+        return random.boxed();
+    }
+    let of_one = (prop::sample::select(to_be_written), 0..3, field());
+    let of_one =
+        of_one.prop_map(|(Given { id, key, projects, .. }, manner, field)| match (manner, &projects[..]) {
+            (0, _) => Reference::Id { id, field },
+            (1, [(_, name), ..]) if !name.is_empty() => {
+                Reference::Key { project: Some(name.clone()), key, field }
+            }
+            (2, [(project, _), ..]) => Reference::Key { project: Some(id_text(*project)), key, field },
+            _ => Reference::Key { project: None, key, field },
+        });
+    prop_oneof![8 => of_one, 1 => random].boxed()
+}
+
+fn parts(known: &[Given]) -> impl Strategy<Value = Vec<Part>> + use<> {
+    let text = || "[a-z$ ]{1,3}".prop_map(Part::Text);
+    let inside = || {
+        let part = |(reference, urlencode)| Part::Inside { reference, urlencode };
+        (reference(known), any::<bool>()).prop_map(part)
+    };
+    prop_oneof![
+        text().prop_map(|part| vec![part]),
+        reference(known).prop_map(|reference| vec![Part::Whole(reference)]),
+        (text(), inside(), text(), inside()).prop_map(|(a, b, c, d)| vec![a, b, c, d]),
+    ]
+}
+
+fn asked(known: &[Given]) -> impl Strategy<Value = Asked> + use<> {
+    let selection = (few(project()), globs(), globs(), prop::bool::weighted(0.3))
+        .prop_map(|(projects, only, exclude, all)| Selection { projects, only, exclude, all });
+    let prefix =
+        prop_oneof![8 => Just(""), 2 => Just("A"), 2 => Just("P_"), 1 => Just("LD_"), 1 => Just("=")];
+    let naming = (prop::bool::weighted(0.2), any::<bool>(), prefix)
+        .prop_map(|(uuids, upper, prefix)| Naming { uuids, upper, prefix: prefix.into() });
+    let mapped = prop_oneof![9 => name(), 1 => Just("a-b".to_owned())];
+    let written = prop_oneof![9 => name(), 1 => Just("BWS_EXEC_X".to_owned())];
+    let references = (
+        proptest::collection::btree_map(mapped, reference(known), 0..3),
+        vec(vec((written, parts(known)), 0..3), 0..3),
+        option::of(prop::sample::select(vec!["*", "A*"]).prop_map(Pattern::new)),
+    );
+    let names = (
+        few(prop_oneof![name(), Just("A".to_owned())]),
+        vec(prop_oneof![name(), Just("A".to_owned())], 0..12),
+        vec(prop::sample::select(vec!["PATH", " "]), 0..2),
+    );
+    let conflict = prop_oneof![2 => Just(OnConflict::Secret), 2 => Just(OnConflict::Inherited), 1 => Just(OnConflict::Error)];
+    let inherit =
+        (any::<bool>(), globs(), globs()).prop_map(|(clean, keep, unset)| Inherit { clean, keep, unset });
+    (selection, naming, references, names, inherit, conflict).prop_map(
+        |(
+            selection,
+            naming,
+            (maps, files, resolve_env),
+            (required, optional, allowed),
+            inherit,
+            on_conflict,
+        )| {
+            let allowed_names = allowed.into_iter().map(str::to_owned).collect();
+            Asked {
+                selection,
+                naming,
+                maps,
+                files,
+                resolve_env,
+                required,
+                optional,
+                inherit,
+                on_conflict,
+                allowed_names,
+            }
+        },
+    )
 }
 
 pub fn policy() -> impl Strategy<Value = Policy> {
-    let projects = proptest::collection::vec("p[0-3]", 0..2);
-    let conflict =
-        prop_oneof![Just(OnConflict::Secret), Just(OnConflict::Inherited), Just(OnConflict::Error)];
-    let allowed = proptest::collection::vec(prop_oneof![Just("PATH".to_owned()), Just(" ".to_owned())], 0..2);
-    (projects, globs(), globs(), any::<bool>(), (any::<bool>(), globs(), globs()), conflict, allowed)
-        .prop_map(|(projects, only, exclude, uuids, (clean, keep, unset), on_conflict, allowed_names)| {
-            Policy {
-                selection: Selection { projects, only, exclude, all: false },
-                naming: Naming { uuids, ..Naming::default() },
-                inherit: Inherit { clean, keep, unset },
-                on_conflict,
-                allowed_names,
-                ..Policy::default()
+    asked(&[]).prop_map(|asked| asked.policy())
+}
+
+impl Asked {
+    /// By way of the text that the operator would write.
+    fn policy(&self) -> Policy {
+        let template =
+            |reference: &Reference| Template::reference(&reference.written()).expect("it is well written");
+        let assigned = |parts: &[Part]| {
+            let text: String = parts.iter().map(Part::written).collect();
+            match Template::parse(&text).expect("it is well written") {
+                Some(template) => Assigned::Template(template),
+                None => Assigned::Text(text),
             }
-        })
+        };
+        let file = |(number, lines): (usize, &Vec<(String, Vec<Part>)>)| EnvFile {
+            path: format!("file{number}"),
+            assignments: lines
+                .iter()
+                .enumerate()
+                .map(|(line, (name, parts))| Assignment {
+                    name: name.clone(),
+                    value: assigned(parts),
+                    line: line + 1,
+                })
+                .collect(),
+        };
+        Policy {
+            selection: self.selection.clone(),
+            naming: self.naming.clone(),
+            maps: self.maps.iter().map(|(name, reference)| (name.clone(), template(reference))).collect(),
+            env_files: self.files.iter().enumerate().map(file).collect(),
+            resolve_env: self.resolve_env.clone(),
+            required: self.required.clone(),
+            optional: self.optional.clone(),
+            inherit: self.inherit.clone(),
+            on_conflict: self.on_conflict,
+            allowed_names: self.allowed_names.clone(),
+        }
+    }
+}
+
+impl Reference {
+    fn field(&self) -> Option<&str> {
+        match self {
+            Self::Id { field, .. } | Self::Key { field, .. } => field.as_deref(),
+        }
+    }
+
+    fn written(&self) -> String {
+        // Everything may be encoded, and these must be.
+        let encoded = |part: &str| -> String {
+            let encode =
+                |c: char| if "/#|}%".contains(c) { format!("%{:02x}", u32::from(c)) } else { c.into() };
+            part.chars().map(encode).collect()
+        };
+        let target = match self {
+            Self::Id { id, .. } => id_text(*id),
+            Self::Key { project: Some(project), key, .. } => format!("{}/{}", encoded(project), encoded(key)),
+            Self::Key { project: None, key, .. } => encoded(key),
+        };
+        self.field().map_or(target.clone(), |field| format!("{target}#/{field}"))
+    }
+
+    /// Reads those that `inherited` has.
+    fn read(text: &str) -> Option<Self> {
+        let parts: Vec<&str> = text.split('/').collect();
+        let (project, key) = match parts[..] {
+            [key] => (None, key),
+            [project, key] => (Some(project.to_owned()), key),
+            _ => return None,
+        };
+        (!key.is_empty()).then(|| Self::Key { project, key: key.to_owned(), field: None })
+    }
+}
+
+impl Part {
+    fn written(&self) -> String {
+        match self {
+            Self::Text(text) => text.clone(),
+            Self::Whole(reference) => format!("bws://{}", reference.written()),
+            Self::Inside { reference, urlencode } => {
+                format!("${{bws://{}{}}}", reference.written(), if *urlencode { "|urlencode" } else { "" })
+            }
+        }
+    }
 }
 
 pub fn inherited() -> impl Strategy<Value = Vec<Entry>> {
+    let value = prop_oneof![9 => "[x-z]{0,2}", 3 => "bws://(p[0-3]/)?[A-D]", 1 => "bws://(a/b/c)?"];
     let entry = prop_oneof![
-        4 => ("[AB]_?[12]?|PATH|BWS_EXEC_X", "[x-z]{0,2}").prop_map(|(n, v)| format!("{n}={v}").into_bytes()),
-        1 => proptest::collection::vec(1u8.., 0..4),
+        4 => ("[AB]_?[12]?|PATH|BWS_EXEC_X", value).prop_map(|(n, v)| format!("{n}={v}").into_bytes()),
+        1 => vec(1u8.., 0..4),
     ];
-    proptest::collection::vec(entry.prop_map(Cow::Owned), 0..6)
+    vec(entry.prop_map(Cow::Owned), 0..6)
 }
 
 pub fn snapshot(secrets: &[Given]) -> Snapshot {
     Snapshot::of(secrets.iter().map(|s| (s.id, s.key.clone(), s.value.clone(), s.projects.clone())))
 }
 
-/// The environment by the words of the contract, one secret and one entry at a time; `None` where
-/// it says that this is an error.
-fn model(secrets: &[Given], policy: &Policy, inherited: &[Entry]) -> Option<BTreeMap<Vec<u8>, Vec<u8>>> {
-    let mut environment = BTreeMap::new();
-    for entry in inherited {
-        let Some(at) = entry.iter().position(|&byte| byte == b'=') else { continue };
-        let (name, value) = (&entry[..at], &entry[at + 1..]);
-        let ours = name.starts_with(b"BWS_EXEC_")
-            || [&b""[..], b"BWS_ACCESS_TOKEN", b"BWS_ACCESS_TOKEN_FILE"].contains(&name);
-        let kept = !policy.inherit.clean || name == b"PATH" || pattern::any(&policy.inherit.keep, name);
-        if !ours && kept && !pattern::any(&policy.inherit.unset, name) {
-            environment.entry(name.to_vec()).or_insert(value.to_vec());
-        }
-    }
-    let before: BTreeSet<Vec<u8>> = environment.keys().cloned().collect();
-    let selection = &policy.selection;
-    let in_project = |secret: &Given, name: &String| secret.projects.iter().any(|(_, other)| other == name);
-    let in_projects = |secret: &&Given| {
-        selection.projects.is_empty() || selection.projects.iter().any(|name| in_project(secret, name))
-    };
-    for name in &selection.projects {
-        secrets.iter().find(|secret| in_project(secret, name))?;
-    }
-    for pattern in selection.only.iter().chain(&selection.exclude) {
-        secrets.iter().filter(in_projects).find(|secret| pattern.matches(secret.key.as_bytes()))?;
-    }
-    let mut taken = BTreeSet::new();
-    for secret in secrets.iter().filter(in_projects) {
-        let key = secret.key.as_bytes();
-        if !selection.only.is_empty() && !pattern::any(&selection.only, key)
-            || pattern::any(&selection.exclude, key)
-        {
-            continue;
-        }
-        let name = if policy.naming.uuids {
-            format!("_{}", uuid::Uuid::from_u128(secret.id)).replace('-', "_")
-        } else {
-            match names::judge(&secret.key) {
-                Verdict::Ours => continue,
-                Verdict::Impossible(_) => return None,
-                Verdict::Dangerous | Verdict::Unusual(_) if !policy.allowed_names.contains(&secret.key) => {
-                    return None;
-                }
-                _ => secret.key.clone(),
-            }
-        };
-        let name = name.into_bytes();
-        if !taken.insert(name.clone()) {
-            return None;
-        }
-        match policy.on_conflict {
-            OnConflict::Inherited if before.contains(&name) => continue,
-            OnConflict::Error if before.contains(&name) => return None,
-            _ => {}
-        }
-        if secret.value.contains('\0') {
-            return None;
-        }
-        environment.insert(name, secret.value.clone().into_bytes());
-    }
-    Some(environment)
-}
-
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(1000))]
+    #![proptest_config(ProptestConfig::with_cases(2000))]
 
     #[test]
-    fn the_environment_is_that_of_the_model(secrets in secrets(), policy in policy(), inherited in inherited()) {
+    fn the_environment_is_that_of_the_model(
+        (secrets, asked) in secrets().prop_flat_map(|secrets| (Just(secrets.clone()), asked(&secrets))),
+        inherited in inherited(),
+    ) {
         let snapshot = snapshot(&secrets);
-        let plan = EnvPlan::build(&snapshot, &policy, &inherited);
+        let plan = EnvPlan::build(&snapshot, &asked.policy(), &inherited);
 
         let mut names = BTreeSet::new();
         let mut built = BTreeMap::new();
@@ -157,7 +331,7 @@ proptest! {
             prop_assert_eq!(variable.size(), variable.name.len() + 1 + value.len());
             built.insert(variable.name.clone(), value);
         }
-        let expected = model(&secrets, &policy, &inherited);
+        let expected = model::model(&secrets, &asked, &inherited);
         prop_assert_eq!(plan.problems.is_empty(), expected.is_some(), "{:?}", plan.problems);
         if let Some(expected) = expected {
             prop_assert_eq!(built, expected);

@@ -160,9 +160,9 @@ fn a_home_that_is_closed() {
     };
     fs::set_permissions(home.directory.path(), fs::Permissions::from_mode(0o711)).unwrap();
     // A file that is there and that we may not read may say something else than the default.
-    fs::set_permissions(&path, fs::Permissions::from_mode(0)).unwrap();
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o000)).unwrap();
     launch().run().failed_with(125, "config-file");
-    fs::set_permissions(path.parent().unwrap(), fs::Permissions::from_mode(0)).unwrap();
+    fs::set_permissions(path.parent().unwrap(), fs::Permissions::from_mode(0o000)).unwrap();
     asks(launch(), US);
     fs::set_permissions(path.parent().unwrap(), fs::Permissions::from_mode(0o700)).unwrap();
 }

@@ -136,12 +136,10 @@ fn table() -> Table {
         owner.create_secret(bulk, name, "secret of bulk");
     }
     let directory = tempfile::tempdir().unwrap();
-    let files: [(&str, fn(&Levels) -> File); 2] =
-        [("FIRST", |levels| levels.first), ("SECOND", |levels| levels.second)];
-    for (key, file) in files {
+    for key in ["FIRST", "SECOND"] {
         let mut text = String::new();
         for (name, levels) in &all {
-            match file(levels) {
+            match if key == "FIRST" { levels.first } else { levels.second } {
                 File::Without => {}
                 File::Plain => writeln!(text, "{name}=text of {}", key.to_lowercase()).unwrap(),
                 File::Reference => writeln!(text, "{name}=bws://web/{key}").unwrap(),
