@@ -177,7 +177,7 @@ executed, 127 COMMAND not found. Any other is COMMAND's own, for we have become 
 Examples:
   bws-exec -- ./server --port 8080
   bws-exec --access-token-file /run/secrets/token --project web -- node app.js
-  bws-exec --map DATABASE_URL=web/db-url -- sh -c 'psql \"$DATABASE_URL\"'";
+  bws-exec --map DATABASE_URL=web/DB_URL -- sh -c 'psql \"$DATABASE_URL\"'";
 
 /// `--dry-run=FORMAT`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

@@ -17,7 +17,7 @@
 //! | `dry_run` | what `--dry-run` shows |
 //! | `source` | where a snapshot comes from |
 //! | `plan` | typed + variables -> what it means |
-//! | `config` | token sources and the status descriptor |
+//! | `config` | what is read besides: tokens, profiles of `bws`, env files, the status descriptor |
 //! | `cli` | what was typed |
 //! | `exec` | locate COMMAND, become it |
 //! | `host` | the outside world, read once; hardening |

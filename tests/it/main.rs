@@ -4,6 +4,7 @@
 mod support;
 
 mod config_profiles;
+mod docs;
 mod dry_run;
 mod env_files;
 mod environment;
