@@ -103,10 +103,7 @@ fn read_all(fd: &OwnedFd, deadline: Deadline, origin: &str) -> Result<TokenText,
         }
         let left = deadline.left();
         if left.is_zero() {
-            return Err(unreadable(io::Error::new(
-                io::ErrorKind::TimedOut,
-                "it was not complete within --deadline",
-            )));
+            return Err(Error::TokenLate { origin: origin.into(), deadline: deadline.budget });
         }
         // poll first: a FIFO that nobody has opened for writing yet reads as if it had ended.
         let timeout = PollTimeout::try_from(left.as_millis().max(1)).unwrap_or(PollTimeout::MAX);

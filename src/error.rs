@@ -21,6 +21,8 @@ pub enum Error {
     TokenMalformed { origin: String, problem: TokenProblem },
     #[error("cannot read the access token from {origin}: {cause}")]
     TokenUnreadable { origin: String, cause: io::Error },
+    #[error("the access token from {origin} was not complete within --deadline {}", seconds(*.deadline))]
+    TokenLate { origin: String, deadline: Duration },
     #[error("cannot use '{url}' as {what}: {problem}")]
     ServerUrl { url: String, what: &'static str, problem: &'static str },
     #[error("cannot use the CA certificates of {origin}: {problem}")]
@@ -48,7 +50,7 @@ pub enum Error {
     #[error("{host} has had too many requests from this address ({stage})")]
     RateLimited { host: String, stage: Stage, retry_after: Option<Duration> },
     #[error("{host} is unavailable: HTTP status {status} while {stage}")]
-    Unavailable { host: String, stage: Stage, status: u16 },
+    Unavailable { host: String, stage: Stage, status: u16, retry_after: Option<Duration> },
     #[error("{host} answered with HTTP status 403 and a web page while {stage}")]
     Intercepted { host: String, stage: Stage },
     #[error("the certificate of {host} was not accepted: {problem}")]
@@ -198,7 +200,8 @@ impl Error {
     /// The class table: one exhaustive match, so that a new error has to choose.
     pub fn class(&self) -> Class {
         match self {
-            Self::Dns { .. }
+            Self::TokenLate { .. }
+            | Self::Dns { .. }
             | Self::Connect { .. }
             | Self::Broken { .. }
             | Self::Timeout { .. }
@@ -263,6 +266,7 @@ impl Error {
             Self::TokenMissing => "token-missing",
             Self::TokenMalformed { .. } => "token-malformed",
             Self::TokenUnreadable { .. } => "token-unreadable",
+            Self::TokenLate { .. } => "token-late",
             Self::ServerUrl { .. } => "server-url",
             Self::CaFile { .. } => "ca-file",
             Self::Proxy { .. } => "proxy",
@@ -315,6 +319,7 @@ impl Error {
                 "copy the whole token again: it looks like 0.<uuid>.<secret>:<base64 key>, without quotes".into()
             }
             Self::TokenUnreadable { .. } => "check that it exists and that this user may read it".into(),
+            Self::TokenLate { .. } => "whatever writes the token must end, or close its side of the pipe".into(),
             Self::ServerUrl { .. } => {
                 "give an https URL such as https://vault.example.org, or use --region us|eu for the cloud".into()
             }
@@ -352,7 +357,7 @@ impl Error {
             Self::Redirect { .. } => "redirects are never followed with credentials: give the final URL".into(),
             Self::Oversize { .. } => "grant this machine account fewer projects, or split it".into(),
             Self::NoPayload => "create a new access token for this machine account".into(),
-            Self::OrganizationKey { problem: CryptoProblem::KeyKind(_) | CryptoProblem::UnsupportedType(_) } => {
+            Self::OrganizationKey { problem: CryptoProblem::KeyKind(_) | CryptoProblem::UnsupportedType(7) } => {
                 "this organization uses newer encryption: update bws-exec".into()
             }
             Self::OrganizationKey { .. } => "the part of the token after ':' seems wrong: copy the token again".into(),
@@ -385,6 +390,14 @@ impl Error {
                 "select fewer secrets by --project, --only or --exclude, or start clean by --no-inherit-env".into()
             }
             Self::Internal(_) => "please report this".into(),
+        }
+    }
+
+    /// When the server wants to be asked again, if it said so.
+    pub const fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::RateLimited { retry_after, .. } | Self::Unavailable { retry_after, .. } => *retry_after,
+            _ => None,
         }
     }
 

@@ -301,9 +301,9 @@ fn tokens_that_do_not_come() {
     assert!(std::process::Command::new("mkfifo").arg(&fifo).status().expect("mkfifo starts").success());
     let late = |launch: Launch, origin: &str| {
         let outcome = echo(launch.options(["--deadline", "500ms"])).run();
-        let message =
-            format!("cannot read the access token from {origin}: it was not complete within --deadline");
-        outcome.failed(125, &error("token-unreadable", &message, READ_HINT));
+        let message = format!("the access token from {origin} was not complete within --deadline 0.5s");
+        let hint = "whatever writes the token must end, or close its side of the pipe";
+        outcome.failed(75, &error("token-late", &message, hint));
         assert!(outcome.took >= Duration::from_millis(500), "{:?}", outcome.took);
         assert!(outcome.took < Duration::from_millis(3500), "{:?}", outcome.took);
     };
