@@ -2,7 +2,7 @@
 //!
 //! # Architecture
 //!
-//! One way of data, and [`run`] is the place to read it: what the process was started with becomes
+//! One way of data, and [`run()`] is the place to read it: what the process was started with becomes
 //! what was typed, what it means, what the server says, what the command gets, and the command.
 //!
 //! ```text
