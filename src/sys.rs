@@ -50,16 +50,18 @@ extern "C" fn record(_argc: c_int, argv: *mut *mut c_char, envp: *mut *mut c_cha
         if ignored {
             IGNORED.fetch_or(bit(signal), Relaxed);
         }
-        // SAFETY: as above; a null `set` leaves the mask alone.
-        let blocked = unsafe {
-            let mut mask: libc::sigset_t = std::mem::zeroed();
-            libc::sigprocmask(libc::SIG_BLOCK, ptr::null(), &mut mask) == 0
-                && libc::sigismember(&mask, signal) == 1
-        };
-        if blocked {
-            BLOCKED.fetch_or(bit(signal), Relaxed);
-        }
     }
+    BLOCKED.store(exchange_mask(None), Relaxed);
+}
+
+/// The mask of blocked signals, which becomes `new` if that is given. The system call itself, because
+/// glibc leaves the two signals that it uses out of every mask.
+fn exchange_mask(new: Option<u64>) -> u64 {
+    let new = new.as_ref().map_or(ptr::null(), ptr::from_ref);
+    let mut old = 0_u64;
+    // SAFETY: both masks have the size that is passed; a null `new` leaves the mask alone.
+    unsafe { libc::syscall(libc::SYS_rt_sigprocmask, libc::SIG_SETMASK, new, &mut old, size_of::<u64>()) };
+    old
 }
 
 const fn bit(signal: c_int) -> u64 {
@@ -161,18 +163,10 @@ fn set_disposition(signal: c_int, handler: libc::sighandler_t) {
 fn restore_inherited() {
     let ignored = IGNORED.load(Relaxed) & bit(libc::SIGPIPE) != 0;
     set_disposition(libc::SIGPIPE, if ignored { libc::SIG_IGN } else { libc::SIG_DFL });
-    let blocked = BLOCKED.load(Relaxed);
-    // SAFETY: `mask` is initialised by sigemptyset; descriptors closed at start are ours to close.
-    unsafe {
-        let mut mask: libc::sigset_t = std::mem::zeroed();
-        libc::sigemptyset(&mut mask);
-        for signal in (1..=SIGNALS).filter(|&signal| blocked & bit(signal) != 0) {
-            libc::sigaddset(&mut mask, signal);
-        }
-        libc::sigprocmask(libc::SIG_SETMASK, &mask, ptr::null_mut());
-        for fd in (0..3).filter(|fd| CLOSED.load(Relaxed) & (1 << fd) != 0) {
-            libc::close(fd);
-        }
+    exchange_mask(Some(BLOCKED.load(Relaxed)));
+    for fd in (0..3).filter(|fd| CLOSED.load(Relaxed) & (1 << fd) != 0) {
+        // SAFETY: what was closed at start is ours to close.
+        unsafe { libc::close(fd) };
     }
 }
 
