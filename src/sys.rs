@@ -202,6 +202,17 @@ pub fn adopt(fd: RawFd) -> io::Result<OwnedFd> {
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
+/// Another descriptor for the same, numbered `floor` or higher, which exec closes.
+pub fn duplicate_above(from: BorrowedFd<'_>, floor: RawFd) -> io::Result<OwnedFd> {
+    // SAFETY: F_DUPFD_CLOEXEC returns a descriptor that is new and so nobody else's.
+    unsafe {
+        match libc::fcntl(from.as_raw_fd(), libc::F_DUPFD_CLOEXEC, floor) {
+            -1 => Err(io::Error::last_os_error()),
+            fd => Ok(OwnedFd::from_raw_fd(fd)),
+        }
+    }
+}
+
 /// Makes `to` refer to what `from` refers to, inheritable. `to` must not be owned by anything here.
 pub fn duplicate_onto(from: BorrowedFd<'_>, to: RawFd) -> io::Result<()> {
     // SAFETY: dup2 touches only descriptor numbers; the caller answers for `to`.
