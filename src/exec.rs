@@ -41,11 +41,8 @@ pub fn locate(command: &OsStr, path: Option<&OsStr>) -> Result<Program, Error> {
     }
     let mut refused = None;
     for directory in path.unwrap_or(OsStr::new(DEFAULT_PATH)).as_bytes().split(|&byte| byte == b':') {
-        // An empty element is the current directory.
-        let candidate = match directory {
-            b"" => Path::new(".").join(command),
-            directory => Path::new(OsStr::from_bytes(directory)).join(command),
-        };
+        // An empty element is the current directory, and leaves the name as it is: scripts see it.
+        let candidate = Path::new(OsStr::from_bytes(directory)).join(command);
         match executable(&candidate) {
             Ok(()) => return Ok(Program { path: candidate }),
             Err(Refusal::Absent) => {}
