@@ -21,4 +21,5 @@ mod server_selection;
 mod smoke;
 mod token_secrecy;
 mod token_sources;
+mod transparent;
 mod usage;
