@@ -19,6 +19,7 @@ mod retries;
 mod selection;
 mod server_selection;
 mod smoke;
+mod standard_streams;
 mod token_secrecy;
 mod token_sources;
 mod transparent;
