@@ -3,6 +3,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod activation;
 mod dry_run;
 mod environment;
 mod errors;
