@@ -19,6 +19,7 @@ mod requests;
 mod retries;
 mod selection;
 mod server_selection;
+mod signals;
 mod smoke;
 mod standard_streams;
 mod token_secrecy;
