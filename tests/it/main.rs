@@ -13,6 +13,7 @@ mod errors_network;
 mod errors_proxy;
 mod errors_server;
 mod house;
+mod hygiene;
 mod names;
 mod oracle;
 mod requests;
