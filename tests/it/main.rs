@@ -4,6 +4,7 @@
 mod support;
 
 mod activation;
+mod core_dumps;
 mod dry_run;
 mod environment;
 mod errors;
