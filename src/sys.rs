@@ -19,8 +19,8 @@ static CLOSED: AtomicU8 = AtomicU8::new(0);
 static ARGV: AtomicPtr<*mut c_char> = AtomicPtr::new(ptr::null_mut());
 static ENVP: AtomicPtr<*mut c_char> = AtomicPtr::new(ptr::null_mut());
 
-/// Highest signal number of Linux (`_NSIG`).
-const SIGNALS: c_int = 64;
+/// Signals whose action matters before exec: these end us, and the runtime changes SIGPIPE's.
+const ENDING: [c_int; 4] = [libc::SIGTERM, libc::SIGINT, libc::SIGHUP, libc::SIGQUIT];
 
 #[used]
 // SAFETY: glibc and musl's start code call every `.init_array` entry once, single-threaded, before
@@ -41,7 +41,7 @@ extern "C" fn record(_argc: c_int, argv: *mut *mut c_char, envp: *mut *mut c_cha
             CLOSED.fetch_or(1 << fd, Relaxed);
         }
     }
-    for signal in 1..=SIGNALS {
+    for signal in ENDING.into_iter().chain([libc::SIGPIPE]) {
         // SAFETY: a null `act` only asks; `old` is written before it is read, if the call succeeds.
         let ignored = unsafe {
             let mut old: libc::sigaction = std::mem::zeroed();
@@ -137,7 +137,7 @@ pub fn end_on_signals_as_pid_1() {
     if std::process::id() != 1 {
         return;
     }
-    for signal in [libc::SIGTERM, libc::SIGINT, libc::SIGHUP, libc::SIGQUIT] {
+    for signal in ENDING {
         if IGNORED.load(Relaxed) & bit(signal) == 0 {
             set_disposition(signal, end_on_signal as *const () as libc::sighandler_t);
         }

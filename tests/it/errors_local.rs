@@ -22,6 +22,8 @@ const TOKEN: &str =
 /// A file with this mode.
 fn file(directory: &Path, name: &str, text: &str, mode: u32) -> PathBuf {
     let path = directory.join(name);
+    // One of the same name may be read-only, and we need not be root.
+    let _ = fs::remove_file(&path);
     fs::write(&path, text).expect("a file can be written");
     fs::set_permissions(&path, fs::Permissions::from_mode(mode)).expect("a mode can be set");
     path
