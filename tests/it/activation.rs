@@ -37,7 +37,11 @@ fn activated(launch: Launch, names: &str) -> Launch {
 fn arrived(launch: Launch) -> Arrived {
     let running = launch.command(["sleep", "1000"]).start().asleep_in("sleep");
     let pid = running.pid();
-    let read = |fd: i32| {
+    let read = |(fd, target): (i32, String)| {
+        if !target.starts_with('/') {
+            // A pipe would keep us waiting, and no pipe should have arrived.
+            return (fd, target);
+        }
         // Opened anew, so that the offset is the start again.
         let content = proc::read(pid, &format!("fd/{fd}")).expect("a file of ours");
         (fd, String::from_utf8_lossy(&content).into_owned())
@@ -47,7 +51,7 @@ fn arrived(launch: Launch) -> Arrived {
     let mut variables: Vec<_> = variables.map(|entry| entry.replace(&format!("={pid}"), "=self")).collect();
     variables.sort();
     Arrived {
-        descriptors: proc::descriptors(pid).into_keys().filter(|&fd| fd > 2).map(read).collect(),
+        descriptors: proc::descriptors(pid).into_iter().filter(|&(fd, _)| fd > 2).map(read).collect(),
         variables,
     }
 }
