@@ -26,6 +26,7 @@
 //! | `snapshot` | what a token can read |
 //! | `report` | our only words |
 //! | `token` | the access token |
+//! | `read` | files that others name, bounded |
 //! | `crypto` | keys, `EncString`, derivation |
 //! | `error`, `exit`, `ids`, `secret`, `deadline`, `env_vars` | vocabulary |
 //! | `sys` | the kernel, and the only `unsafe` |
@@ -47,6 +48,7 @@ mod exit;
 mod host;
 mod ids;
 mod plan;
+mod read;
 pub mod report;
 mod run;
 mod secret;

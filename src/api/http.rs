@@ -46,7 +46,7 @@ pub struct Http<'a> {
 impl<'a> Http<'a> {
     pub fn new(connection: &Connection, deadline: Deadline, report: &'a Report) -> Result<Self, Error> {
         let mut builder = reqwest::Client::builder()
-            .tls_backend_preconfigured(tls::client_config(&connection.trust)?)
+            .tls_backend_preconfigured(tls::client_config(&connection.trust, deadline)?)
             .dns_resolver(Arc::new(Resolver))
             .redirect(reqwest::redirect::Policy::none())
             .retry(reqwest::retry::never())

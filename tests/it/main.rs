@@ -13,6 +13,7 @@ mod errors_local;
 mod errors_network;
 mod errors_proxy;
 mod errors_server;
+mod hostile;
 mod house;
 mod hygiene;
 mod names;

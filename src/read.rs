@@ -1,0 +1,67 @@
+//! Reading files that others name: bounded in time and size, whatever they turn out to be.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::unistd::read;
+
+use crate::deadline::Deadline;
+
+/// Room for most files at once.
+const FIRST: usize = 256 * 1024;
+
+/// The whole of a file of at most `largest` bytes.
+pub fn whole(path: &Path, largest: usize, deadline: Deadline) -> io::Result<Vec<u8>> {
+    let file = open(path)?;
+    let (mut bytes, mut length) = (Vec::new(), 0);
+    while length == bytes.len() {
+        if length > largest {
+            return Err(io::Error::other(format!("it is larger than {largest} bytes")));
+        }
+        bytes.resize((2 * length).clamp(FIRST, largest + 1), 0);
+        length += fill(file.as_fd(), &mut bytes[length..], deadline)?;
+    }
+    bytes.truncate(length);
+    Ok(bytes)
+}
+
+/// Without blocking: a FIFO without a writer must not hold us beyond the deadline.
+pub fn open(path: &Path) -> io::Result<File> {
+    let file = File::options().read(true).custom_flags(libc::O_NONBLOCK).open(path)?;
+    if file.metadata()?.is_dir() {
+        return Err(Errno::EISDIR.into());
+    }
+    Ok(file)
+}
+
+/// Reads to the end, or until the buffer is full. The buffer never moves, so that no copy stays behind.
+pub fn fill(fd: BorrowedFd<'_>, buffer: &mut [u8], deadline: Deadline) -> io::Result<usize> {
+    let mut length = 0;
+    while length < buffer.len() {
+        // poll first: a FIFO that nobody has opened for writing yet reads as if it had ended. What is
+        // there already is taken, however little time is left.
+        let left = deadline.left();
+        let milliseconds = if left.is_zero() { 0 } else { left.as_millis().max(1) };
+        let timeout = PollTimeout::try_from(milliseconds).unwrap_or(PollTimeout::MAX);
+        match poll(&mut [PollFd::new(fd, PollFlags::POLLIN)], timeout) {
+            Ok(0) if left.is_zero() => {
+                return Err(io::Error::new(io::ErrorKind::TimedOut, "it was not complete within --deadline"));
+            }
+            Ok(0) | Err(Errno::EINTR) => continue,
+            Ok(_) => {}
+            Err(error) => return Err(error.into()),
+        }
+        match read(fd, &mut buffer[length..]) {
+            Ok(0) => break,
+            Ok(n) => length += n,
+            Err(Errno::EINTR | Errno::EAGAIN) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(length)
+}
