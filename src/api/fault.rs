@@ -10,8 +10,8 @@ pub fn classify(error: reqwest::Error, host: &str, stage: Stage) -> Error {
     let host = host.to_owned();
     let mut source = error.source();
     while let Some(cause) = source {
-        if let Some(DnsError(cause)) = cause.downcast_ref() {
-            return Error::Dns { host, cause: cause.clone() };
+        if let Some(DnsError { name, cause }) = cause.downcast_ref() {
+            return Error::Dns { host: name.clone(), cause: cause.clone() };
         }
         if let Some(tls) = carried(cause).downcast_ref() {
             return classify_tls(tls, host, stage);

@@ -37,6 +37,7 @@ pub struct Request<'a> {
 /// A client for both servers.
 pub struct Http<'a> {
     client: reqwest::Client,
+    resolver: Resolver,
     deadline: Deadline,
     /// On a terminal a person waits, who learns more from the message than from the wait.
     fail_at_once: bool,
@@ -45,9 +46,10 @@ pub struct Http<'a> {
 
 impl<'a> Http<'a> {
     pub fn new(connection: &Connection, deadline: Deadline, report: &'a Report) -> Result<Self, Error> {
+        let resolver = Resolver::default();
         let mut builder = reqwest::Client::builder()
             .tls_backend_preconfigured(tls::client_config(&connection.trust, deadline)?)
-            .dns_resolver(Arc::new(Resolver))
+            .dns_resolver(Arc::new(resolver.clone()))
             .redirect(reqwest::redirect::Policy::none())
             .retry(reqwest::retry::never())
             .referer(false)
@@ -74,7 +76,7 @@ impl<'a> Http<'a> {
             builder = builder.proxy(proxy.no_proxy(exceptions));
         }
         let client = builder.build().map_err(|error| Error::Internal(innermost(&error)))?;
-        Ok(Self { client, deadline, fail_at_once: connection.fail_at_once, report })
+        Ok(Self { client, resolver, deadline, fail_at_once: connection.fail_at_once, report })
     }
 
     /// Sends until there is a result, an error that will not pass, or no time left.
@@ -90,7 +92,9 @@ impl<'a> Http<'a> {
                 Ok(result) => return Ok(result),
                 Err(error) if !error.class().may_retry() => return Err(error),
                 // That the deadline cut the last attempt says less than why there was one.
-                Err(error @ Error::Timeout { .. }) if self.deadline.left().is_zero() => {
+                Err(error @ (Error::Timeout { .. } | Error::Dns { .. }))
+                    if self.deadline.left().is_zero() =>
+                {
                     before.take().unwrap_or(error)
                 }
                 Err(error) => error,
@@ -121,9 +125,14 @@ impl<'a> Http<'a> {
 
     async fn attempt(&self, request: &Request<'_>) -> Result<Answer, Error> {
         let (host, stage) = (host(&request.url), request.stage);
-        match tokio::time::timeout_at(self.deadline.at.into(), self.exchange(request, &host)).await {
-            Ok(result) => result,
-            Err(_) => Err(Error::Timeout { host, stage }),
+        let exchange = self.exchange(request, &host);
+        let result = tokio::time::timeout_at(self.deadline.at.into(), exchange).await;
+        match (result, self.resolver.take_unanswered()) {
+            (Ok(Ok(answer)), _) => Ok(answer),
+            // However the time ended, it was spent here.
+            (_, Some(host)) => Err(Error::Dns { host, cause: "no answer in time".into() }),
+            (Ok(Err(error)), None) => Err(error),
+            (Err(_), None) => Err(Error::Timeout { host, stage }),
         }
     }
 

@@ -114,3 +114,64 @@ fn a_directory_of_certificates_may_hold_anything() {
         ),
     );
 }
+
+/// `getaddrinfo` reads `/etc/hosts` first, and here that never ends.
+#[test]
+#[ignore = "needs root"]
+fn a_look_up_without_an_answer_is_no_silent_server() {
+    let directory = tempfile::tempdir().expect("a directory can be made");
+    let launch = Launch::new()
+        .env("BWS_ACCESS_TOKEN", "0.ec2c1d46-6a4b-4751-a310-af9601317f2d.secret:X8vbvA0bduihIDe/qrzIQQ==")
+        .options(["--deadline", "1s", "-u", "https://vault.example.org"])
+        .command(["true"]);
+    let outcome = with_hosts(launch, fifo(directory.path())).run();
+    let message = "cannot find the address of vault.example.org: no answer in time";
+    outcome.failed(75, &error("dns", message, DNS_HINT));
+}
+
+#[test]
+fn a_proxy_without_an_address_is_named() {
+    let scenario = scenario();
+    let launch = scenario.launch().env("HTTPS_PROXY", "http://proxy.invalid:3128");
+    let outcome = launch.env("RES_OPTIONS", "timeout:1 attempts:1").options(["--deadline", "1s"]);
+    let outcome = outcome.command(["true"]).run();
+    outcome.failed_with(75, "dns");
+    assert!(outcome.stderr.contains("cannot find the address of proxy.invalid: "), "{}", outcome.stderr);
+}
+
+/// Plain http is spoken to `localhost`, so nobody may say that it is elsewhere.
+#[test]
+#[ignore = "needs root"]
+fn localhost_is_this_machine_whatever_names_say() {
+    let directory = tempfile::tempdir().expect("a directory can be made");
+    let hosts = directory.path().join("hosts");
+    let scenario = scenario();
+    let launch = || {
+        let url = |url: &str| url.replace("127.0.0.1", "localhost");
+        Launch::new()
+            .env("BWS_ACCESS_TOKEN", &scenario.token)
+            .option(format!("--identity-url={}", url(scenario.vault.identity_url())))
+            .option(format!("--api-url={}", url(scenario.vault.api_url())))
+            .option("--ca-file")
+            .option(scenario.vault.ca_file())
+    };
+    for text in ["", "192.0.2.1 localhost\n"] {
+        fs::write(&hosts, text).expect("a file can be written");
+        gets_its_secret(with_hosts(launch(), &hosts));
+    }
+}
+
+/// A limit of processes, or a seccomp profile older than `clone3`.
+#[test]
+fn a_thread_that_cannot_be_started_is_no_bug_of_ours() {
+    let scenario = scenario();
+    let launch = Launch::new()
+        .env("BWS_ACCESS_TOKEN", &scenario.token)
+        .options(["--deadline", "1s", "-u", "https://vault.invalid"])
+        .command(["true"]);
+    let outcome = without_system_call(launch, libc::SYS_clone3);
+    let message = "cannot find the address of vault.invalid: no thread can be started for it: \
+                   Operation not permitted (os error 1) (N attempts within --deadline 1s)";
+    assert_eq!(without_count(&outcome.stderr), error("dns", message, DNS_HINT));
+    assert_eq!(outcome.code(), Some(75));
+}
