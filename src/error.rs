@@ -106,6 +106,8 @@ pub enum Error {
     #[error("environment and arguments take {size} bytes and the kernel allows {limit}; largest: {largest}")]
     EnvironmentTooLarge { size: usize, limit: usize, largest: String },
 
+    #[error("cannot write to standard output: {cause}")]
+    Output { cause: io::Error },
     #[error("internal error: {0}")]
     Internal(String),
 }
@@ -245,6 +247,7 @@ impl Error {
             | Self::NulInValue { .. }
             | Self::VariableTooLarge { .. }
             | Self::EnvironmentTooLarge { .. }
+            | Self::Output { .. }
             | Self::Internal(_) => Class::Permanent,
         }
     }
@@ -303,6 +306,7 @@ impl Error {
             Self::NulInValue { .. } => "nul-in-value",
             Self::VariableTooLarge { .. } => "variable-too-large",
             Self::EnvironmentTooLarge { .. } => "environment-too-large",
+            Self::Output { .. } => "output",
             Self::Internal(_) => "internal",
         }
     }
@@ -389,6 +393,7 @@ impl Error {
             Self::EnvironmentTooLarge { .. } => {
                 "select fewer secrets by --project, --only or --exclude, or start clean by --no-inherit-env".into()
             }
+            Self::Output { .. } => "check where the output goes: a full disk, for example".into(),
             Self::Internal(_) => "please report this".into(),
         }
     }

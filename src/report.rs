@@ -106,9 +106,12 @@ impl Report {
 }
 
 /// Text on stdout: `--help`, `--version`, `--dry-run`. A reader that went away is no error.
-pub fn print(text: &str) {
+pub fn print(text: &str) -> Result<(), Error> {
     let mut out = std::io::stdout().lock();
-    let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(cause) if cause.kind() != std::io::ErrorKind::BrokenPipe => Err(Error::Output { cause }),
+        _ => Ok(()),
+    }
 }
 
 /// Says where a bug struck, and nothing of the panic's message, which may quote data.

@@ -26,7 +26,7 @@ pub fn run() -> Exit {
     let mut report = Report::default();
     let result = typed.parse().and_then(|parsed| match parsed {
         Parsed::Print(text) => {
-            report::print(&text);
+            report::print(&text)?;
             Ok(Exit::Success)
         }
         Parsed::Run(args) => {
@@ -62,7 +62,7 @@ fn launch(plan: RunPlan, host: &Host, report: &Report) -> Result<Exit, Error> {
     }
     environment.warnings.iter().for_each(|text| report.warning(text));
     match (plan.dry_run, program) {
-        (Some(format), program) => Ok(show(format, &plan, program.as_ref(), &snapshot, &environment, report)),
+        (Some(format), program) => show(format, &plan, program.as_ref(), &snapshot, &environment, report),
         (None, Some(program)) => Err(become_command(plan, program, environment, report)),
         (None, None) => Err(Error::Internal("no command".into())),
     }
@@ -76,11 +76,11 @@ fn show(
     snapshot: &Snapshot,
     environment: &EnvPlan,
     report: &Report,
-) -> Exit {
-    report::print(&DryRun { plan, program, snapshot, environment }.render(format));
+) -> Result<Exit, Error> {
+    report::print(&DryRun { plan, program, snapshot, environment }.render(format))?;
     environment.notices.iter().for_each(|text| report.dry_run_notice(text));
     environment.problems.iter().for_each(|problem| report.error(problem));
-    environment.problems.first().map_or(Exit::Success, Error::exit)
+    Ok(environment.problems.first().map_or(Exit::Success, Error::exit))
 }
 
 /// Returns only if we do not become it.

@@ -3,10 +3,11 @@
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
+use std::process::Stdio;
 use std::time::Duration;
 
 use crate::errors::{echo, error, untouched};
-use crate::support::{Launch, Outcome, Scenario};
+use crate::support::{Launch, Outcome, Running, Scenario};
 
 const ABSENT_HINT: &str = "check the spelling and PATH; shell syntax needs: sh -c '…'";
 const MODE_HINT: &str = "check its mode; a script needs '#!' on its first line, or name its interpreter";
@@ -320,4 +321,24 @@ fn tokens_that_do_not_come() {
     let launch = scenario.launch_without_token().options(["--access-token-fd", "7"]).descriptor(7, reader);
     late(launch, "descriptor 7");
     untouched(&scenario.vault);
+}
+
+#[test]
+fn output_that_cannot_be_written() {
+    let scenario = Scenario::new().secret("NAME", "value");
+    let full = "cannot write to standard output: No space left on device (os error 28)";
+    let hint = "check where the output goes: a full disk, for example";
+    for options in [&["--help"][..], &["--version"], &["--dry-run"], &["--dry-run=json"]] {
+        let run = |stdout: Stdio| {
+            let mut process = scenario.launch().options(options).launcher();
+            process.stdout(stdout);
+            Running::new(process, None).finish()
+        };
+        let device = fs::File::options().write(true).open("/dev/full").expect("/dev/full is there");
+        run(device.into()).failed(125, &error("output", full, hint));
+        // Whoever stops reading, as `head` does, has seen enough.
+        let (reader, writer) = std::io::pipe().expect("a pipe can be made");
+        drop(reader);
+        run(writer.into()).succeeded();
+    }
 }
