@@ -1,5 +1,6 @@
 //! What `--dry-run` shows: every variable, where it comes from and how long it is. Never a value.
 
+use std::collections::HashSet;
 use std::fmt::Write;
 
 use serde_json::{Value as Json, json};
@@ -8,7 +9,7 @@ use crate::cli::DryRunFormat;
 use crate::env::{EnvPlan, Source, Value, Variable};
 use crate::exec::Program;
 use crate::plan::RunPlan;
-use crate::report::shown;
+use crate::report::{is_unsafe, shown};
 use crate::snapshot::Snapshot;
 use crate::token::redact;
 
@@ -27,7 +28,7 @@ impl DryRun<'_> {
     pub fn render(&self, format: DryRunFormat) -> String {
         match format {
             DryRunFormat::Text => self.text(),
-            DryRunFormat::Json => format!("{}\n", self.json()),
+            DryRunFormat::Json => format!("{}\n", escaped(&self.json())),
         }
     }
 
@@ -43,7 +44,8 @@ impl DryRun<'_> {
     }
 
     fn unused(&self) -> impl Iterator<Item = &crate::snapshot::Secret> {
-        self.snapshot.secrets.iter().filter(|secret| self.environment.unused.contains(&secret.id))
+        let unused: HashSet<_> = self.environment.unused.iter().collect();
+        self.snapshot.secrets.iter().filter(move |secret| unused.contains(&secret.id))
     }
 
     fn text(&self) -> String {
@@ -148,6 +150,21 @@ impl DryRun<'_> {
     }
 }
 
+/// The same JSON, fit for a terminal too: such characters are in its strings only.
+fn escaped(json: &Json) -> String {
+    let mut text = String::new();
+    for c in json.to_string().chars() {
+        match is_unsafe(c) {
+            // All of them are in the basic plane, so one escape holds them.
+            true => {
+                let _ = write!(text, "\\u{:04x}", u32::from(c));
+            }
+            false => text.push(c),
+        }
+    }
+    text
+}
+
 /// "1 secret", "2 secrets".
 fn count(number: usize, what: &str) -> String {
     format!("{number} {what}{}", if number == 1 { "" } else { "s" })
@@ -175,7 +192,8 @@ mod tests {
             let (text, json) = (shown.text(), shown.render(DryRunFormat::Json));
             prop_assert!(!text.contains(properties::CANARY), "{text}");
             prop_assert!(!json.contains(properties::CANARY), "{json}");
-            prop_assert!(!text.contains(|c: char| c.is_control() && c != '\n'), "{text:?}");
+            prop_assert!(!text.contains(|c: char| is_unsafe(c) && c != '\n'), "{text:?}");
+            prop_assert!(!json.trim_end().contains(is_unsafe), "{json:?}");
             let json: Json = serde_json::from_str(&json).unwrap();
             prop_assert_eq!(json["variables"].as_array().unwrap().len(), shown.injected().count());
             prop_assert_eq!(json["problems"].as_array().unwrap().len(), environment.problems.len());

@@ -175,3 +175,40 @@ fn a_thread_that_cannot_be_started_is_no_bug_of_ours() {
     assert_eq!(without_count(&outcome.stderr), error("dns", message, DNS_HINT));
     assert_eq!(outcome.code(), Some(75));
 }
+
+/// The server decides how long lists and names are.
+#[test]
+fn an_endless_error_holds_nobody_up() {
+    let scenario = Scenario::new();
+    for _ in 0..1000 {
+        scenario.vault.owner().create_secret(scenario.project, "SAME", "value");
+    }
+    let (reader, writer) = std::io::pipe().expect("a pipe can be made");
+    let launch = scenario.launch().options(["--status-fd", "9"]).descriptor(9, writer);
+    let outcome = launch.command(["true"]).run();
+    outcome.failed_with(125, "duplicate-name");
+    assert!(
+        outcome.stderr.starts_with("bws-exec: error[duplicate-name]: 'SAME' would be set by 1000 secrets: ")
+    );
+    assert!(outcome.stderr.len() < 4000, "{}", outcome.stderr.len());
+    let status = std::io::read_to_string(reader).expect("the pipe can be read");
+    let last: Value = serde_json::from_str(status.lines().last().expect("there are lines")).expect("JSON");
+    assert_eq!((&last["phase"], &last["slug"]), (&"error".into(), &"duplicate-name".into()));
+}
+
+#[test]
+fn no_output_speaks_to_the_terminal() {
+    const KEY: &str = "A\u{1b}[31m\u{9b}31m\u{7f}\u{202e}\u{feff}";
+    let scenario = Scenario::new().secret(KEY, "value");
+    for format in ["--dry-run", "--dry-run=json"] {
+        let outcome = scenario.launch().option(format).run();
+        outcome.failed_with(125, "invalid-name");
+        for text in [&outcome.text(), &outcome.stderr] {
+            let speaks = |c: char| KEY[1..].replace("[31m", "").replace("31m", "").contains(c);
+            assert!(!text.contains(speaks), "{text:?}");
+        }
+    }
+    let json = scenario.launch().options(["--dry-run=json", "--uuids-as-keynames"]).run();
+    let json: Value = serde_json::from_slice(&json.stdout).expect("JSON");
+    assert_eq!(json["variables"][0]["key"], KEY);
+}
