@@ -202,7 +202,8 @@ fn host(url: &Url) -> String {
 fn without_credentials(text: &str) -> String {
     let text = text.split(['?', '#']).next().unwrap_or_default();
     let (scheme, rest) = text.split_at(text.find("//").map_or(0, |at| at + 2));
-    format!("{scheme}{}", rest.rsplit_once('@').map_or(rest, |(_, shown)| shown))
+    let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+    format!("{scheme}{}{path}", authority.rsplit_once('@').map_or(authority, |(_, shown)| shown))
 }
 
 fn jitter() -> f64 {
@@ -221,6 +222,10 @@ mod tests {
             ("https://user:pass@vault.example.org/", "https://vault.example.org/"),
             ("//user:pass@vault.example.org?a@b", "//vault.example.org"),
             ("/login?ticket=secret", "/login"),
+            (
+                "https://vault.example.org/login/@bitwarden.com",
+                "https://vault.example.org/login/@bitwarden.com",
+            ),
             ("https://idp.example.org/#access_token=secret", "https://idp.example.org/"),
         ] {
             assert_eq!(without_credentials(target), shown);

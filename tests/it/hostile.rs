@@ -212,3 +212,13 @@ fn no_output_speaks_to_the_terminal() {
     let json: Value = serde_json::from_slice(&json.stdout).expect("JSON");
     assert_eq!(json["variables"][0]["key"], KEY);
 }
+
+#[test]
+fn an_at_sign_in_a_path_hides_no_host() {
+    let scenario = scenario();
+    let target = "https://vault.example.org/login/@bitwarden.com";
+    scenario.vault.fault(Endpoint::Login, Fault::redirect(302, target));
+    let outcome = scenario.launch().command(["true"]).run();
+    outcome.failed_with(125, "redirect");
+    assert!(outcome.stderr.contains(&format!(" redirects to {target} while ")), "{}", outcome.stderr);
+}
