@@ -176,6 +176,15 @@ fn a_thread_that_cannot_be_started_is_no_bug_of_ours() {
     assert_eq!(outcome.code(), Some(75));
 }
 
+#[test]
+fn a_seccomp_profile_older_than_faccessat2() {
+    let scenario = scenario();
+    let launch = scenario.launch().command(["true"]);
+    without_system_call(launch, libc::SYS_faccessat2).succeeded();
+    let outcome = without_system_call(Launch::new().command(["/etc/passwd"]), libc::SYS_faccessat2);
+    outcome.failed_with(126, "command-not-executable");
+}
+
 /// The server decides how long lists and names are.
 #[test]
 fn an_endless_error_holds_nobody_up() {
@@ -221,4 +230,16 @@ fn an_at_sign_in_a_path_hides_no_host() {
     let outcome = scenario.launch().command(["true"]).run();
     outcome.failed_with(125, "redirect");
     assert!(outcome.stderr.contains(&format!(" redirects to {target} while ")), "{}", outcome.stderr);
+}
+
+#[test]
+fn a_script_that_names_no_interpreter() {
+    let directory = tempfile::tempdir().expect("a directory can be made");
+    let script = directory.path().join("script");
+    fs::write(&script, "#! \necho\n").expect("a file can be written");
+    fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).expect("its mode can be set");
+    let script = script.to_str().expect("its name is text");
+    let message = format!("command cannot be executed: {script}: its '#!' line names no interpreter");
+    let hint = "check its mode; a script needs '#!' on its first line, or name its interpreter";
+    Launch::new().command([script]).run().failed(126, &error("command-not-executable", &message, hint));
 }
