@@ -243,3 +243,12 @@ fn a_script_that_names_no_interpreter() {
     let hint = "check its mode; a script needs '#!' on its first line, or name its interpreter";
     Launch::new().command([script]).run().failed(126, &error("command-not-executable", &message, hint));
 }
+
+#[test]
+fn slashes_at_the_end_of_a_url() {
+    let vault = Scenario::with(Options { layout: Layout::SelfHosted, ..Options::default() });
+    let scenario = vault.secret("NAME", "value");
+    let launch = Launch::new().env("BWS_ACCESS_TOKEN", &scenario.token);
+    let launch = launch.option("--ca-file").option(scenario.vault.ca_file());
+    gets_its_secret(launch.option("-u").option(format!("{}///", scenario.vault.server_url())));
+}
