@@ -1,5 +1,6 @@
 //! What `--dry-run` shows: every variable, where it comes from and how long it is. Never a value.
 
+use std::collections::HashSet;
 use std::fmt::Write;
 
 use serde_json::{Value as Json, json};
@@ -10,7 +11,7 @@ use crate::env::{EnvPlan, Origin, Rule, Source, Value, Variable};
 use crate::exec::Program;
 use crate::ids::{ProjectId, SecretId};
 use crate::plan::RunPlan;
-use crate::report::shown;
+use crate::report::{is_unsafe, shown};
 use crate::snapshot::Snapshot;
 use crate::token::redact;
 
@@ -30,7 +31,7 @@ impl DryRun<'_> {
     /// In the format that was asked for.
     pub fn render(&self) -> String {
         match self.plan.dry_run {
-            Some(DryRunFormat::Json) => format!("{}\n", self.json()),
+            Some(DryRunFormat::Json) => format!("{}\n", escaped(&self.json())),
             Some(DryRunFormat::Text) | None => self.text(),
         }
     }
@@ -47,7 +48,8 @@ impl DryRun<'_> {
     }
 
     fn unused(&self) -> impl Iterator<Item = &crate::snapshot::Secret> {
-        self.snapshot.secrets.iter().filter(|secret| self.environment.unused.contains(&secret.id))
+        let unused: HashSet<_> = self.environment.unused.iter().collect();
+        self.snapshot.secrets.iter().filter(move |secret| unused.contains(&secret.id))
     }
 
     fn text(&self) -> String {
@@ -155,6 +157,21 @@ fn secret(id: SecretId, key: Option<&str>, projects: &[ProjectId]) -> Json {
     json!({ "id": id.to_string(), "key": key, "projects": projects })
 }
 
+/// The same JSON, fit for a terminal too: such characters are in its strings only.
+fn escaped(json: &Json) -> String {
+    let mut text = String::new();
+    for c in json.to_string().chars() {
+        match is_unsafe(c) {
+            // All of them are in the basic plane, so one escape holds them.
+            true => {
+                let _ = write!(text, "\\u{:04x}", u32::from(c));
+            }
+            false => text.push(c),
+        }
+    }
+    text
+}
+
 /// "1 secret", "2 secrets".
 fn count(number: usize, what: &str) -> String {
     format!("{number} {what}{}", if number == 1 { "" } else { "s" })
@@ -180,10 +197,11 @@ mod tests {
             let plan = plan(&["--dry-run"], &[]).unwrap();
             let servers = plan.servers.choose("ec2c1d46-6a4b-4751-a310-af9601317f2d".parse().unwrap(), plan.deadline).unwrap();
             let shown = DryRun { plan: &plan, servers: &servers, program: None, snapshot: &snapshot, environment: &environment };
-            let (text, json) = (shown.text(), format!("{}\n", shown.json()));
+            let (text, json) = (shown.text(), escaped(&shown.json()));
             prop_assert!(!text.contains(properties::CANARY), "{text}");
             prop_assert!(!json.contains(properties::CANARY), "{json}");
-            prop_assert!(!text.contains(|c: char| c.is_control() && c != '\n'), "{text:?}");
+            prop_assert!(!text.contains(|c: char| is_unsafe(c) && c != '\n'), "{text:?}");
+            prop_assert!(!json.trim_end().contains(is_unsafe), "{json:?}");
             let json: Json = serde_json::from_str(&json).unwrap();
             prop_assert_eq!(json["variables"].as_array().unwrap().len(), shown.injected().count());
             prop_assert_eq!(json["problems"].as_array().unwrap().len(), environment.problems.len());

@@ -21,6 +21,8 @@ pub enum Error {
     TokenMalformed { origin: String, problem: TokenProblem },
     #[error("cannot read the access token from {origin}: {cause}")]
     TokenUnreadable { origin: String, cause: io::Error },
+    #[error("the access token from {origin} was not complete within --deadline {}", seconds(*.deadline))]
+    TokenLate { origin: String, deadline: Duration },
     #[error("cannot use '{url}' as {what}: {problem}")]
     ServerUrl { url: String, what: &'static str, problem: &'static str },
     #[error("cannot use the CA certificates of {origin}: {problem}")]
@@ -54,7 +56,7 @@ pub enum Error {
     #[error("{host} has had too many requests from this address ({stage})")]
     RateLimited { host: String, stage: Stage, retry_after: Option<Duration> },
     #[error("{host} is unavailable: HTTP status {status} while {stage}")]
-    Unavailable { host: String, stage: Stage, status: u16 },
+    Unavailable { host: String, stage: Stage, status: u16, retry_after: Option<Duration> },
     #[error("{host} answered with HTTP status 403 and a web page while {stage}")]
     Intercepted { host: String, stage: Stage },
     #[error("the certificate of {host} was not accepted: {problem}")]
@@ -124,6 +126,8 @@ pub enum Error {
     #[error("environment and arguments take {size} bytes and the kernel allows {limit}; largest: {largest}")]
     EnvironmentTooLarge { size: usize, limit: usize, largest: String },
 
+    #[error("cannot write to standard output: {cause}")]
+    Output { cause: io::Error },
     #[error("internal error: {0}")]
     Internal(String),
 }
@@ -231,7 +235,8 @@ impl Error {
     /// The class table: one exhaustive match, so that a new error has to choose.
     pub fn class(&self) -> Class {
         match self {
-            Self::Dns { .. }
+            Self::TokenLate { .. }
+            | Self::Dns { .. }
             | Self::Connect { .. }
             | Self::Broken { .. }
             | Self::Timeout { .. }
@@ -282,6 +287,7 @@ impl Error {
             | Self::NulInValue { .. }
             | Self::VariableTooLarge { .. }
             | Self::EnvironmentTooLarge { .. }
+            | Self::Output { .. }
             | Self::Internal(_) => Class::Permanent,
         }
     }
@@ -303,6 +309,7 @@ impl Error {
             Self::TokenMissing => "token-missing",
             Self::TokenMalformed { .. } => "token-malformed",
             Self::TokenUnreadable { .. } => "token-unreadable",
+            Self::TokenLate { .. } => "token-late",
             Self::ServerUrl { .. } => "server-url",
             Self::CaFile { .. } => "ca-file",
             Self::Proxy { .. } => "proxy",
@@ -346,6 +353,7 @@ impl Error {
             Self::NulInValue { .. } => "nul-in-value",
             Self::VariableTooLarge { .. } => "variable-too-large",
             Self::EnvironmentTooLarge { .. } => "environment-too-large",
+            Self::Output { .. } => "output",
             Self::Internal(_) => "internal",
         }
     }
@@ -362,6 +370,7 @@ impl Error {
                 "copy the whole token again: it looks like 0.<uuid>.<secret>:<base64 key>, without quotes".into()
             }
             Self::TokenUnreadable { .. } => "check that it exists and that this user may read it".into(),
+            Self::TokenLate { .. } => "whatever writes the token must end, or close its side of the pipe".into(),
             Self::ServerUrl { .. } => {
                 "give an https URL such as https://vault.example.org, or use --region us|eu for the cloud".into()
             }
@@ -419,7 +428,7 @@ impl Error {
             Self::Redirect { .. } => "redirects are never followed with credentials: give the final URL".into(),
             Self::Oversize { .. } => "grant this machine account fewer projects, or split it".into(),
             Self::NoPayload => "create a new access token for this machine account".into(),
-            Self::OrganizationKey { problem: CryptoProblem::KeyKind(_) | CryptoProblem::UnsupportedType(_) } => {
+            Self::OrganizationKey { problem: CryptoProblem::KeyKind(_) | CryptoProblem::UnsupportedType(7) } => {
                 "this organization uses newer encryption: update bws-exec".into()
             }
             Self::OrganizationKey { .. } => "the part of the token after ':' seems wrong: copy the token again".into(),
@@ -451,6 +460,7 @@ impl Error {
             Self::EnvironmentTooLarge { .. } => {
                 "select fewer secrets by --project, --only or --exclude, or start clean by --no-inherit-env".into()
             }
+            Self::Output { .. } => "check where the output goes: a full disk, for example".into(),
             Self::Internal(_) => "please report this".into(),
         }
     }
@@ -462,6 +472,14 @@ impl Error {
             Self::MissingSecret { .. }
                 | Self::Pointer { problem: PointerProblem::Absent(_) | PointerProblem::Null, .. }
         )
+    }
+
+    /// When the server wants to be asked again, if it said so.
+    pub const fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::RateLimited { retry_after, .. } | Self::Unavailable { retry_after, .. } => *retry_after,
+            _ => None,
+        }
     }
 
     /// Names the secret as it is known to people: never by its value.

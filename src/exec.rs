@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, AtFlags};
-use nix::unistd::{AccessFlags, faccessat};
+use nix::unistd::{AccessFlags, access, faccessat};
 use zeroize::{Zeroize, Zeroizing};
 
 use crate::env::{Value, Variable};
@@ -44,11 +44,8 @@ fn search(command: &OsStr, path: Option<&OsStr>) -> Result<Program, Error> {
     }
     let mut refused = None;
     for directory in path.unwrap_or(OsStr::new(DEFAULT_PATH)).as_bytes().split(|&byte| byte == b':') {
-        // An empty element is the current directory.
-        let candidate = match directory {
-            b"" => Path::new(".").join(command),
-            directory => Path::new(OsStr::from_bytes(directory)).join(command),
-        };
+        // An empty element is the current directory, and leaves the name as it is: scripts see it.
+        let candidate = Path::new(OsStr::from_bytes(directory)).join(command);
         match executable(&candidate) {
             Ok(()) => return Ok(Program { path: candidate }),
             Err(Refusal::Absent) => {}
@@ -98,8 +95,12 @@ fn executable(path: &Path) -> Result<(), Refusal> {
         return Err(Refusal::Unusable(format!("it is {what}")));
     }
     // As the user we will run it as: AT_EACCESS asks for the effective ids.
-    faccessat(AT_FDCWD, path, AccessFlags::X_OK, AtFlags::AT_EACCESS)
-        .map_err(|error| Refusal::Unusable(io::Error::from(error).to_string()))?;
+    match faccessat(AT_FDCWD, path, AccessFlags::X_OK, AtFlags::AT_EACCESS) {
+        // Seccomp profiles older than `faccessat2` refuse it so; nobody sets us set-user-ID.
+        Err(Errno::EPERM) => access(path, AccessFlags::X_OK),
+        result => result,
+    }
+    .map_err(|error| Refusal::Unusable(io::Error::from(error).to_string()))?;
     recognised(path)
 }
 
@@ -116,7 +117,9 @@ fn recognised(path: &Path) -> Result<(), Refusal> {
         // The kernel skips blanks and tabs only: a '\r' belongs to the name, which then is not there.
         let line = line.split(|&byte| byte == b'\n').next().unwrap_or_default();
         let mut words = line.split(|&byte| byte == b' ' || byte == b'\t').filter(|word| !word.is_empty());
-        let interpreter = words.next().unwrap_or_default();
+        let Some(interpreter) = words.next() else {
+            return Err(Refusal::Unusable("its '#!' line names no interpreter".into()));
+        };
         let interpreter = Path::new(OsStr::from_bytes(interpreter));
         return match fs::metadata(interpreter) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {

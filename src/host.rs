@@ -5,7 +5,7 @@
 use std::borrow::Cow;
 use std::ffi::{OsStr, OsString};
 use std::io::IsTerminal;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::PathBuf;
 use std::time::Instant;
@@ -106,17 +106,15 @@ impl Host {
         };
         let Some(taken) = without_token(count, names.as_bytes()) else { return };
         let last = LISTEN_FDS_START + count as i32 - 1;
-        let Ok(token) = sys::inherited(LISTEN_FDS_START + taken.index as i32)
-            .ok_or(())
-            .and_then(|fd| fd.try_clone_to_owned().map_err(drop))
-        else {
-            return;
-        };
-        for fd in LISTEN_FDS_START + taken.index as i32..last {
-            if let Some(next) = sys::inherited(fd + 1)
-                && sys::duplicate_onto(next.as_fd(), fd).is_err()
-            {
-                return;
+        let first = LISTEN_FDS_START + taken.index as i32;
+        let Some(token) = sys::inherited(first) else { return };
+        // Above them all: one that was announced need not be open, and its number is not free.
+        let Ok(token) = sys::duplicate_above(token, last + 1) else { return };
+        for fd in first..last {
+            let next = sys::inherited(fd + 1);
+            if next.is_none_or(|next| sys::duplicate_onto(next, fd).is_err()) {
+                // Nothing comes here, but the token must not stay.
+                drop(sys::adopt(fd));
             }
         }
         drop(sys::adopt(last));

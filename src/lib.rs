@@ -2,7 +2,7 @@
 //!
 //! # Architecture
 //!
-//! One way of data, and [`run`] is the place to read it: what the process was started with becomes
+//! One way of data, and [`run()`] is the place to read it: what the process was started with becomes
 //! what was typed, what it means, what the server says, what the command gets, and the command.
 //!
 //! ```text
@@ -26,6 +26,7 @@
 //! | `snapshot` | what a token can read |
 //! | `report` | our only words |
 //! | `token` | the access token |
+//! | `read` | files that others name, bounded |
 //! | `crypto` | keys, `EncString`, derivation |
 //! | `error`, `exit`, `ids`, `secret`, `deadline`, `env_vars` | vocabulary |
 //! | `sys` | the kernel, and the only `unsafe` |
@@ -47,6 +48,7 @@ mod exit;
 mod host;
 mod ids;
 mod plan;
+mod read;
 pub mod report;
 mod run;
 mod secret;

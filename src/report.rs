@@ -110,9 +110,12 @@ impl Report {
 }
 
 /// Text on stdout: `--help`, `--version`, `--dry-run`. A reader that went away is no error.
-pub fn print(text: &str) {
+pub fn print(text: &str) -> Result<(), Error> {
     let mut out = std::io::stdout().lock();
-    let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(cause) if cause.kind() != std::io::ErrorKind::BrokenPipe => Err(Error::Output { cause }),
+        _ => Ok(()),
+    }
 }
 
 /// Says where a bug struck, and nothing of the panic's message, which may quote data.
@@ -126,13 +129,19 @@ fn speak(text: &str) {
     let _ = std::io::stderr().write_all(text.as_bytes());
 }
 
+/// A server decides how long its names and lists are. With every character escaped, a status line
+/// with such a text still is one that a pipe takes whole or not at all (`PIPE_BUF`).
+const LONGEST: usize = 1900;
+
 /// Text as it may be shown.
 pub fn shown(text: &str) -> String {
-    let mut safe = String::with_capacity(text.len());
+    let mut safe = String::with_capacity(text.len().min(LONGEST));
     for c in token::redact(text).chars() {
-        // Bidirectional and other invisible marks reorder or hide text on a terminal.
-        let invisible = matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}');
-        if c.is_control() || invisible {
+        if safe.len() >= LONGEST {
+            safe.push('…');
+            break;
+        }
+        if is_unsafe(c) {
             safe.extend(c.escape_default());
         } else {
             safe.push(c);
@@ -141,9 +150,22 @@ pub fn shown(text: &str) -> String {
     safe
 }
 
+/// Control characters, and the bidirectional and invisible marks that reorder or hide text on a terminal.
+pub fn is_unsafe(c: char) -> bool {
+    c.is_control()
+        || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn no_text_is_endless() {
+        assert!(shown(&"\0".repeat(10_000_000)).len() < LONGEST + 10);
+        let list = "'\"' ".repeat(10_000);
+        assert!(json!({ "phase": "error", "message": shown(&list) }).to_string().len() < 4000);
+    }
 
     #[test]
     fn control_characters_are_escaped() {

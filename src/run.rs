@@ -24,10 +24,10 @@ pub fn run() -> Exit {
     host.harden(command_line.allow_core);
     let token = command_line.token.take();
     match command_line.parse() {
-        Ok(Parsed::Print(text)) => {
-            report::print(&text);
-            Exit::Success
-        }
+        Ok(Parsed::Print(text)) => match report::print(&text) {
+            Ok(()) => Exit::Success,
+            Err(error) => failed(&Report::default(), &error),
+        },
         Ok(Parsed::Run(args)) => launch(*args, token, host),
         Err(error) => failed(&Report::default(), &error),
     }
@@ -63,7 +63,7 @@ fn stages(args: Args, token: Option<TokenText>, mut host: Host, report: &Report)
     report.warnings(&environment.warnings);
     match (plan.dry_run.is_some(), program) {
         (false, Some(program)) => Err(become_command(plan, program, environment, report)),
-        (_, program) => Ok(show(&plan, &servers, program.as_ref(), &snapshot, &environment, report)),
+        (_, program) => show(&plan, &servers, program.as_ref(), &snapshot, &environment, report),
     }
 }
 
@@ -75,11 +75,11 @@ fn show(
     snapshot: &Snapshot,
     environment: &EnvPlan,
     report: &Report,
-) -> Exit {
-    report::print(&DryRun { plan, servers, program, snapshot, environment }.render());
+) -> Result<Exit, Error> {
+    report::print(&DryRun { plan, servers, program, snapshot, environment }.render())?;
     environment.notices.iter().for_each(|text| report.dry_run_notice(text));
     environment.problems.iter().for_each(|problem| report.error(problem));
-    environment.problems.first().map_or(Exit::Success, Error::exit)
+    Ok(environment.problems.first().map_or(Exit::Success, Error::exit))
 }
 
 /// Returns only if we do not become it.

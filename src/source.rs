@@ -33,15 +33,12 @@ impl<'a> Source<'a> {
             .enable_all()
             .build()
             .map_err(|error| Error::Internal(format!("cannot wait for the network: {error}")))?;
-        let result = runtime.block_on(async {
+        runtime.block_on(async {
             self.report.phase(Phase::Login);
             let session = self.api.login(&self.token).await?;
             self.report.phase(Phase::Fetch);
             let secrets = self.api.fetch(&session).await?;
             Ok(Snapshot::new(session.key, secrets))
-        });
-        // A look-up that hangs in getaddrinfo cannot be interrupted; exec or exit will end its thread.
-        runtime.shutdown_background();
-        result
+        })
     }
 }

@@ -19,8 +19,8 @@ static CLOSED: AtomicU8 = AtomicU8::new(0);
 static ARGV: AtomicPtr<*mut c_char> = AtomicPtr::new(ptr::null_mut());
 static ENVP: AtomicPtr<*mut c_char> = AtomicPtr::new(ptr::null_mut());
 
-/// Highest signal number of Linux (`_NSIG`).
-const SIGNALS: c_int = 64;
+/// Signals whose action matters before exec: these end us, and the runtime changes SIGPIPE's.
+const ENDING: [c_int; 4] = [libc::SIGTERM, libc::SIGINT, libc::SIGHUP, libc::SIGQUIT];
 
 #[used]
 // SAFETY: glibc and musl's start code call every `.init_array` entry once, single-threaded, before
@@ -41,7 +41,7 @@ extern "C" fn record(_argc: c_int, argv: *mut *mut c_char, envp: *mut *mut c_cha
             CLOSED.fetch_or(1 << fd, Relaxed);
         }
     }
-    for signal in 1..=SIGNALS {
+    for signal in ENDING.into_iter().chain([libc::SIGPIPE]) {
         // SAFETY: a null `act` only asks; `old` is written before it is read, if the call succeeds.
         let ignored = unsafe {
             let mut old: libc::sigaction = std::mem::zeroed();
@@ -50,16 +50,18 @@ extern "C" fn record(_argc: c_int, argv: *mut *mut c_char, envp: *mut *mut c_cha
         if ignored {
             IGNORED.fetch_or(bit(signal), Relaxed);
         }
-        // SAFETY: as above; a null `set` leaves the mask alone.
-        let blocked = unsafe {
-            let mut mask: libc::sigset_t = std::mem::zeroed();
-            libc::sigprocmask(libc::SIG_BLOCK, ptr::null(), &mut mask) == 0
-                && libc::sigismember(&mask, signal) == 1
-        };
-        if blocked {
-            BLOCKED.fetch_or(bit(signal), Relaxed);
-        }
     }
+    BLOCKED.store(exchange_mask(None), Relaxed);
+}
+
+/// The mask of blocked signals, which becomes `new` if that is given. The system call itself, because
+/// glibc leaves the two signals that it uses out of every mask.
+fn exchange_mask(new: Option<u64>) -> u64 {
+    let new = new.as_ref().map_or(ptr::null(), ptr::from_ref);
+    let mut old = 0_u64;
+    // SAFETY: both masks have the size that is passed; a null `new` leaves the mask alone.
+    unsafe { libc::syscall(libc::SYS_rt_sigprocmask, libc::SIG_SETMASK, new, &mut old, size_of::<u64>()) };
+    old
 }
 
 const fn bit(signal: c_int) -> u64 {
@@ -135,7 +137,7 @@ pub fn end_on_signals_as_pid_1() {
     if std::process::id() != 1 {
         return;
     }
-    for signal in [libc::SIGTERM, libc::SIGINT, libc::SIGHUP, libc::SIGQUIT] {
+    for signal in ENDING {
         if IGNORED.load(Relaxed) & bit(signal) == 0 {
             set_disposition(signal, end_on_signal as *const () as libc::sighandler_t);
         }
@@ -161,18 +163,10 @@ fn set_disposition(signal: c_int, handler: libc::sighandler_t) {
 fn restore_inherited() {
     let ignored = IGNORED.load(Relaxed) & bit(libc::SIGPIPE) != 0;
     set_disposition(libc::SIGPIPE, if ignored { libc::SIG_IGN } else { libc::SIG_DFL });
-    let blocked = BLOCKED.load(Relaxed);
-    // SAFETY: `mask` is initialised by sigemptyset; descriptors closed at start are ours to close.
-    unsafe {
-        let mut mask: libc::sigset_t = std::mem::zeroed();
-        libc::sigemptyset(&mut mask);
-        for signal in (1..=SIGNALS).filter(|&signal| blocked & bit(signal) != 0) {
-            libc::sigaddset(&mut mask, signal);
-        }
-        libc::sigprocmask(libc::SIG_SETMASK, &mask, ptr::null_mut());
-        for fd in (0..3).filter(|fd| CLOSED.load(Relaxed) & (1 << fd) != 0) {
-            libc::close(fd);
-        }
+    exchange_mask(Some(BLOCKED.load(Relaxed)));
+    for fd in (0..3).filter(|fd| CLOSED.load(Relaxed) & (1 << fd) != 0) {
+        // SAFETY: what was closed at start is ours to close.
+        unsafe { libc::close(fd) };
     }
 }
 
@@ -206,6 +200,17 @@ pub fn adopt(fd: RawFd) -> io::Result<OwnedFd> {
     // SAFETY: it is open, it was named on our command line or handed over by systemd for our use,
     // and each such descriptor is adopted once.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// Another descriptor for the same, numbered `floor` or higher, which exec closes.
+pub fn duplicate_above(from: BorrowedFd<'_>, floor: RawFd) -> io::Result<OwnedFd> {
+    // SAFETY: F_DUPFD_CLOEXEC returns a descriptor that is new and so nobody else's.
+    unsafe {
+        match libc::fcntl(from.as_raw_fd(), libc::F_DUPFD_CLOEXEC, floor) {
+            -1 => Err(io::Error::last_os_error()),
+            fd => Ok(OwnedFd::from_raw_fd(fd)),
+        }
+    }
 }
 
 /// Makes `to` refer to what `from` refers to, inheritable. `to` must not be owned by anything here.

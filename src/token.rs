@@ -55,7 +55,6 @@ pub fn redact(text: &str) -> String {
     let mut rest = text;
     while let Some((before, id, after)) = find_token(rest) {
         shown.push_str(before);
-        shown.push_str("0.");
         shown.push_str(id);
         shown.push_str(".[redacted]");
         rest = after;
@@ -65,18 +64,27 @@ pub fn redact(text: &str) -> String {
 }
 
 fn find_token(text: &str) -> Option<(&str, &str, &str)> {
-    const ID: usize = 36;
+    /// With hyphens, and without.
+    const IDS: [usize; 2] = [36, 32];
+    /// The server makes them of 30 letters and digits; a host or file that begins with a UUID goes on
+    /// with fewer.
+    const CLIENT_SECRET: usize = 20;
     text.match_indices('.').find_map(|(dot, _)| {
-        let id = text.get(dot + 1..dot + 1 + ID)?;
-        let after = text[dot + 1 + ID..].strip_prefix('.')?;
-        id.parse::<TokenId>().ok()?;
-        let start = text[..dot].rfind(|c: char| !c.is_ascii_digit()).map_or(0, |at| at + 1);
+        let is_id = |id: &str| id.parse::<TokenId>().is_ok();
+        let mut starts = IDS.into_iter().filter_map(|length| dot.checked_sub(length));
+        let start = starts.find(|&start| text.get(start..dot).is_some_and(is_id))?;
+        let (before, id, after) = (&text[..start], &text[start..dot], &text[dot + 1..]);
+        // Its version may have been lost on the way.
+        let secret = after.bytes().take_while(u8::is_ascii_alphanumeric).count();
+        if !before.ends_with('.') && secret < CLIENT_SECRET {
+            return None;
+        }
         let end = after
             .find(|c: char| !(c.is_ascii_alphanumeric() || ":+/=._-".contains(c)))
             .unwrap_or(after.len());
         // A colon at its end belongs to the sentence around it.
         let end = after[..end].trim_end_matches(':').len();
-        Some((&text[..start], id, &after[end..]))
+        Some((before, id, &after[end..]))
     })
 }
 
@@ -129,7 +137,10 @@ mod tests {
         let id = "0.ec2c1d46-6a4b-4751-a310-af9601317f2d.[redacted]";
         assert_eq!(shown, format!("cannot open '{id}': x, --t={id}"));
         assert_eq!(redact(&format!("file {TOKEN}: absent")), format!("file {id}: absent"));
-        assert_eq!(redact("nothing 1.2.3 here"), "nothing 1.2.3 here");
+        assert_eq!(redact(&TOKEN[2..]), id[2..]);
+        assert_eq!(redact(&TOKEN.replace('-', "")), id.replace('-', ""));
+        let no_token = "1.2.3, https://ec2c1d46-6a4b-4751-a310-af9601317f2d.example.org:8443/a.b.c";
+        assert_eq!(redact(no_token), no_token);
     }
 
     proptest! {

@@ -7,7 +7,8 @@ use reqwest::Url;
 use secrecy::{ExposeSecret, SecretString};
 use zeroize::Zeroizing;
 
-use super::http::{Answer, Http, Request};
+use super::answer::Answer;
+use super::http::{Http, Request};
 use super::wire::{Claims, Login, LoginFailure, Payload};
 use crate::crypto::{EncString, SymmetricKey, decode_base64};
 use crate::error::{CryptoProblem, Error, Stage};

@@ -1,16 +1,17 @@
 //! Requests over HTTPS: bounded in time and size, retried by the schedule, every failure classified.
 
-use std::error::Error as _;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
-use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderValue, LOCATION, RETRY_AFTER};
 use reqwest::{Method, Url};
 use secrecy::{ExposeSecret, SecretString};
 use zeroize::{Zeroize, Zeroizing};
 
+use super::answer::Answer;
+use super::fault::{classify, innermost};
+use super::resolver::Resolver;
 use super::retry::{Next, Schedule, parse_retry_after};
 use super::{Transport, tls};
 use crate::deadline::Deadline;
@@ -21,6 +22,7 @@ use crate::report::Report;
 const BODY_LIMIT: usize = 64 * 1024 * 1024;
 /// A lost packet at connect, or a connection that fell silent, leaves time for another attempt.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// At least; half of the budget if that is more, so that a slow server can be given time.
 const SILENCE_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// What is sent. It is built anew for every attempt.
@@ -32,20 +34,10 @@ pub struct Request<'a> {
     pub body: Option<(&'static str, Zeroizing<Vec<u8>>)>,
 }
 
-/// What came back, whatever its status.
-pub struct Answer {
-    pub host: String,
-    pub stage: Stage,
-    pub status: u16,
-    pub body: Zeroizing<Vec<u8>>,
-    web_page: bool,
-    location: Option<String>,
-    retry_after: Option<Duration>,
-}
-
 /// A client for both servers.
 pub struct Http<'a> {
     client: reqwest::Client,
+    resolver: Resolver,
     deadline: Deadline,
     /// On a terminal a person waits, who learns more from the message than from the wait.
     fail_at_once: bool,
@@ -54,15 +46,16 @@ pub struct Http<'a> {
 
 impl<'a> Http<'a> {
     pub fn new(transport: &Transport, deadline: Deadline, report: &'a Report) -> Result<Self, Error> {
+        let resolver = Resolver::default();
         let mut builder = reqwest::Client::builder()
-            .tls_backend_preconfigured(tls::client_config(&transport.trust)?)
-            .dns_resolver(Arc::new(Resolver))
+            .tls_backend_preconfigured(tls::client_config(&transport.trust, deadline)?)
+            .dns_resolver(Arc::new(resolver.clone()))
             .redirect(reqwest::redirect::Policy::none())
             .retry(reqwest::retry::never())
             .referer(false)
             .http1_only()
             .connect_timeout(CONNECT_TIMEOUT)
-            .read_timeout(SILENCE_TIMEOUT)
+            .read_timeout(SILENCE_TIMEOUT.max(deadline.budget / 2))
             .user_agent(concat!("bws-exec/", env!("CARGO_PKG_VERSION")))
             .no_proxy();
         // reqwest takes `*` for all names, but not for addresses.
@@ -83,7 +76,7 @@ impl<'a> Http<'a> {
             builder = builder.proxy(proxy.no_proxy(exceptions));
         }
         let client = builder.build().map_err(|error| Error::Internal(innermost(&error)))?;
-        Ok(Self { client, deadline, fail_at_once: transport.fail_at_once, report })
+        Ok(Self { client, resolver, deadline, fail_at_once: transport.fail_at_once, report })
     }
 
     /// Sends until there is a result, an error that will not pass, or no time left.
@@ -99,16 +92,14 @@ impl<'a> Http<'a> {
                 Ok(result) => return Ok(result),
                 Err(error) if !error.class().may_retry() => return Err(error),
                 // That the deadline cut the last attempt says less than why there was one.
-                Err(error @ Error::Timeout { .. }) if self.deadline.left().is_zero() => {
+                Err(error @ (Error::Timeout { .. } | Error::Dns { .. }))
+                    if self.deadline.left().is_zero() =>
+                {
                     before.take().unwrap_or(error)
                 }
                 Err(error) => error,
             };
-            let retry_after = match &error {
-                Error::RateLimited { retry_after, .. } => *retry_after,
-                _ => None,
-            };
-            match schedule.failed(self.deadline.left(), retry_after, jitter()) {
+            match schedule.failed(self.deadline.left(), error.retry_after(), jitter()) {
                 Next::After(pause) => {
                     self.report.notice(&format!("{error}; trying again in {}", seconds(pause)));
                     tokio::time::sleep(pause).await;
@@ -134,9 +125,14 @@ impl<'a> Http<'a> {
 
     async fn attempt(&self, request: &Request<'_>) -> Result<Answer, Error> {
         let (host, stage) = (host(&request.url), request.stage);
-        match tokio::time::timeout_at(self.deadline.at.into(), self.exchange(request, &host)).await {
-            Ok(result) => result,
-            Err(_) => Err(Error::Timeout { host, stage }),
+        let exchange = self.exchange(request, &host);
+        let result = tokio::time::timeout_at(self.deadline.at.into(), exchange).await;
+        match (result, self.resolver.take_unanswered()) {
+            (Ok(Ok(answer)), _) => Ok(answer),
+            // However the time ended, it was spent here.
+            (_, Some(host)) => Err(Error::Dns { host, cause: "no answer in time".into() }),
+            (Ok(Err(error)), None) => Err(error),
+            (Err(_), None) => Err(Error::Timeout { host, stage }),
         }
     }
 
@@ -196,53 +192,6 @@ fn append(body: &mut Zeroizing<Vec<u8>>, chunk: &[u8]) {
     body.extend_from_slice(chunk);
 }
 
-impl Answer {
-    /// Statuses that mean the same for every request. What a 400 or 404 says is for the caller.
-    pub fn check(&self) -> Result<(), Error> {
-        let (host, stage, status) = (self.host.clone(), self.stage, self.status);
-        match status {
-            200..=299 if self.web_page => Err(Error::WebPage { host, stage, status }),
-            200..=299 => Ok(()),
-            300..=399 => {
-                let target = self.location.clone().unwrap_or_else(|| "an unnamed place".into());
-                Err(Error::Redirect { host, stage, target })
-            }
-            401 => Err(Error::Unauthorized { host }),
-            403 if self.web_page => Err(Error::Intercepted { host, stage }),
-            403 => Err(Error::Forbidden { host }),
-            408 | 500..=599 => Err(Error::Unavailable { host, stage, status }),
-            429 => Err(Error::RateLimited { host, stage, retry_after: self.retry_after }),
-            _ if self.web_page => Err(Error::WebPage { host, stage, status }),
-            404 => Err(Error::NotFound { host, stage }),
-            _ => Err(self.not_the_protocol(format!("HTTP status {status}"))),
-        }
-    }
-
-    /// Reads the body. `serde_json`'s own message may quote data, so only the place is told.
-    pub fn json<T: serde::de::DeserializeOwned>(&self) -> Result<T, Error> {
-        serde_json::from_slice(&self.body).map_err(|error| {
-            let place = format!("line {} column {}", error.line(), error.column());
-            if error.is_eof() {
-                // Without a Content-Length a cut connection looks like this.
-                let cause = format!("the answer ends early, at {place}");
-                Error::Broken { host: self.host.clone(), stage: self.stage, cause }
-            } else if error.is_data() {
-                self.not_the_protocol(format!("a field is missing or of the wrong kind at {place}"))
-            } else {
-                self.not_the_protocol(format!("invalid JSON at {place}"))
-            }
-        })
-    }
-
-    pub fn is_web_page(&self) -> bool {
-        self.web_page
-    }
-
-    pub fn not_the_protocol(&self, problem: impl Into<String>) -> Error {
-        Error::Protocol { host: self.host.clone(), stage: self.stage, problem: problem.into() }
-    }
-}
-
 /// `host` or `host:port`, as the user would write it.
 fn host(url: &Url) -> String {
     let host = url.host_str().unwrap_or_default();
@@ -253,99 +202,13 @@ fn host(url: &Url) -> String {
 fn without_credentials(text: &str) -> String {
     let text = text.split(['?', '#']).next().unwrap_or_default();
     let (scheme, rest) = text.split_at(text.find("//").map_or(0, |at| at + 2));
-    format!("{scheme}{}", rest.rsplit_once('@').map_or(rest, |(_, shown)| shown))
+    let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+    format!("{scheme}{}{path}", authority.rsplit_once('@').map_or(authority, |(_, shown)| shown))
 }
 
 fn jitter() -> f64 {
     // Without randomness the pauses are merely equal.
     getrandom::u32().map_or(1.0, |n| f64::from(n) / f64::from(u32::MAX))
-}
-
-/// Turns a transport error into ours by what lies at its root.
-fn classify(error: reqwest::Error, host: &str, stage: Stage) -> Error {
-    let host = host.to_owned();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        if let Some(DnsError(cause)) = cause.downcast_ref() {
-            return Error::Dns { host, cause: cause.clone() };
-        }
-        if let Some(tls) = carried(cause).downcast_ref() {
-            return classify_tls(tls, host, stage);
-        }
-        if let Some(http) = cause.downcast_ref::<hyper::Error>()
-            && (http.is_parse() || http.is_parse_status())
-        {
-            return Error::Protocol { host, stage, problem: "it does not speak HTTP".into() };
-        }
-        source = cause.source();
-    }
-    let cause = innermost(&error);
-    match (error.is_connect(), error.is_timeout()) {
-        (true, _) => Error::Connect { host, cause },
-        (false, true) => Error::Timeout { host, stage },
-        (false, false) => Error::Broken { host, stage, cause },
-    }
-}
-
-fn classify_tls(error: &rustls::Error, host: String, stage: Stage) -> Error {
-    use rustls::CertificateError as C;
-    let problem = match error {
-        rustls::Error::InvalidCertificate(problem) => match problem {
-            C::UnknownIssuer => "it is not issued by a trusted authority".to_owned(),
-            C::Expired | C::ExpiredContext { .. } => "it has expired".to_owned(),
-            C::NotValidYet | C::NotValidYetContext { .. } => "it is not valid yet".to_owned(),
-            // A certificate authority made anew under its old name.
-            C::BadSignature => "its signature is not by the trusted authority of that name".to_owned(),
-            C::NotValidForName | C::NotValidForNameContext { .. } => "it is for another name".to_owned(),
-            other => other.to_string(),
-        },
-        rustls::Error::AlertReceived(_) => {
-            return Error::Broken { host, stage, cause: error.to_string() };
-        }
-        _ => return Error::Protocol { host, stage, problem: format!("no TLS connection: {error}") },
-    };
-    Error::Certificate { host, problem }
-}
-
-/// What an `io::Error` carries, which its `source` skips. They may be wrapped several times.
-fn carried<'a>(mut error: &'a (dyn std::error::Error + 'static)) -> &'a (dyn std::error::Error + 'static) {
-    while let Some(inner) = error.downcast_ref::<std::io::Error>().and_then(|io| io.get_ref()) {
-        error = inner;
-    }
-    error
-}
-
-/// The message at the bottom of a chain, which is the one that tells something.
-fn innermost(error: &dyn std::error::Error) -> String {
-    let mut error = error;
-    while let Some(source) = error.source() {
-        error = source;
-    }
-    error.to_string()
-}
-
-/// `getaddrinfo` on tokio's blocking pool, with an error that can be told from others. It cannot be
-/// interrupted, but nobody waits for its thread.
-struct Resolver;
-
-#[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-struct DnsError(String);
-
-impl Resolve for Resolver {
-    fn resolve(&self, name: Name) -> Resolving {
-        Box::pin(async move {
-            match tokio::net::lookup_host((name.as_str(), 0)).await {
-                Ok(addresses) => Ok(Box::new(addresses.collect::<Vec<_>>().into_iter()) as Addrs),
-                Err(error) => {
-                    let cause = error.to_string();
-                    let cause =
-                        cause.strip_prefix("failed to lookup address information: ").unwrap_or(&cause);
-                    Err(DnsError(cause.to_owned()).into())
-                }
-            }
-        })
-    }
 }
 
 #[cfg(test)]
@@ -359,6 +222,10 @@ mod tests {
             ("https://user:pass@vault.example.org/", "https://vault.example.org/"),
             ("//user:pass@vault.example.org?a@b", "//vault.example.org"),
             ("/login?ticket=secret", "/login"),
+            (
+                "https://vault.example.org/login/@bitwarden.com",
+                "https://vault.example.org/login/@bitwarden.com",
+            ),
             ("https://idp.example.org/#access_token=secret", "https://idp.example.org/"),
         ] {
             assert_eq!(without_credentials(target), shown);

@@ -2,8 +2,11 @@
 //!
 //! A cold start is two requests: the login and one sync.
 
+mod answer;
 mod auth;
+mod fault;
 mod http;
+mod resolver;
 pub mod retry;
 mod secrets;
 mod tls;

@@ -18,15 +18,13 @@ pub async fn fetch(http: &Http<'_>, api: &Url, session: &Session) -> Result<Vec<
     let request = get(super::join(api, &[&list[..], &["sync"]].concat()), session);
     let sync = http
         .send(&request, |answer| {
-            if matches!(answer.status, 404 | 405) && !answer.is_web_page() {
+            if matches!(answer.status, 404 | 405) && !answer.web_page {
                 return Ok(None);
             }
             answer.check()?;
             let sync: Sync = answer.json()?;
-            match sync.secrets {
-                Some(secrets) if sync.has_changes => Ok(Some(secrets)),
-                _ => Err(answer.not_the_protocol("a full sync without secrets")),
-            }
+            // Without a date everything is sent, whatever `hasChanges` says.
+            sync.secrets.map(Some).ok_or_else(|| answer.not_the_protocol("a full sync without secrets"))
         })
         .await?;
     let secrets = match sync {

@@ -9,7 +9,9 @@ use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use rustls::{ClientConfig, RootCertStore};
 
+use crate::deadline::Deadline;
 use crate::error::Error;
+use crate::read;
 
 /// Where the trust roots come from.
 #[derive(Clone, Debug, Default)]
@@ -31,47 +33,55 @@ const SYSTEM_BUNDLES: [&str; 5] = [
     "/etc/ssl/cert.pem",
 ];
 
+/// Many times any store.
+const LARGEST: usize = 16 * 1024 * 1024;
+
 /// The one place that names the implementation of TLS's cryptography.
 fn crypto_provider() -> Arc<CryptoProvider> {
     Arc::new(rustls::crypto::ring::default_provider())
 }
 
 /// The TLS settings of every connection.
-pub fn client_config(trust: &Trust) -> Result<ClientConfig, Error> {
+pub fn client_config(trust: &Trust, deadline: Deadline) -> Result<ClientConfig, Error> {
     let config = ClientConfig::builder_with_provider(crypto_provider())
         .with_safe_default_protocol_versions()
         .map_err(|error| Error::Internal(error.to_string()))?
-        .with_root_certificates(roots(trust)?)
+        .with_root_certificates(roots(trust, deadline)?)
         .with_no_client_auth();
     Ok(config)
 }
 
-fn roots(trust: &Trust) -> Result<RootCertStore, Error> {
+fn roots(trust: &Trust, deadline: Deadline) -> Result<RootCertStore, Error> {
     let mut store = RootCertStore::empty();
     if trust.file.is_some() || trust.directories.is_some() {
         if let Some(file) = &trust.file {
-            add_named_file(&mut store, file, "SSL_CERT_FILE")?;
+            add_named_file(&mut store, file, "SSL_CERT_FILE", deadline)?;
         }
         if let Some(directories) = &trust.directories {
-            add_directories(&mut store, directories.as_os_str())?;
+            add_directories(&mut store, directories.as_os_str(), deadline)?;
         }
     } else if !SYSTEM_BUNDLES
         .iter()
-        .any(|bundle| add_file(&mut store, Path::new(bundle)).is_ok_and(|n| n > 0))
+        .any(|bundle| add_file(&mut store, Path::new(bundle), deadline).is_ok_and(|n| n > 0))
     {
         // `FROM scratch`: no store at all.
         store.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
     }
     if let Some(file) = &trust.extra {
-        add_named_file(&mut store, file, "--ca-file")?;
+        add_named_file(&mut store, file, "--ca-file", deadline)?;
     }
     Ok(store)
 }
 
 /// A file that the operator named: it must hold a certificate.
-fn add_named_file(store: &mut RootCertStore, file: &Path, option: &str) -> Result<(), Error> {
+fn add_named_file(
+    store: &mut RootCertStore,
+    file: &Path,
+    option: &str,
+    deadline: Deadline,
+) -> Result<(), Error> {
     let fault = |problem: String| Error::CaFile { origin: format!("{option} {}", file.display()), problem };
-    match add_file(store, file) {
+    match add_file(store, file, deadline) {
         Ok(0) => Err(fault("there is no certificate in it".into())),
         Ok(_) => Ok(()),
         Err(problem) => Err(fault(problem)),
@@ -80,14 +90,15 @@ fn add_named_file(store: &mut RootCertStore, file: &Path, option: &str) -> Resul
 
 /// Directories hold other things too, links that lead nowhere, and lists name some that are not there:
 /// only an empty result is an error.
-fn add_directories(store: &mut RootCertStore, directories: &OsStr) -> Result<(), Error> {
+fn add_directories(store: &mut RootCertStore, directories: &OsStr, deadline: Deadline) -> Result<(), Error> {
     let mut added = 0;
     let mut problem = None;
     for directory in std::env::split_paths(directories).filter(|path| !path.as_os_str().is_empty()) {
         match std::fs::read_dir(&directory) {
             Ok(entries) => {
-                added +=
-                    entries.flatten().filter_map(|entry| add_file(store, &entry.path()).ok()).sum::<usize>();
+                // Files only, by themselves or by links: nothing there is worth waiting for.
+                let files = entries.flatten().map(|entry| entry.path()).filter(|path| path.is_file());
+                added += files.filter_map(|path| add_file(store, &path, deadline).ok()).sum::<usize>();
             }
             Err(error) => problem = Some(error.to_string()),
         }
@@ -100,8 +111,8 @@ fn add_directories(store: &mut RootCertStore, directories: &OsStr) -> Result<(),
 }
 
 /// Adds every usable certificate of a PEM file and says how many there were.
-fn add_file(store: &mut RootCertStore, file: &Path) -> Result<usize, String> {
-    let text = std::fs::read(file).map_err(|error| error.to_string())?;
+fn add_file(store: &mut RootCertStore, file: &Path, deadline: Deadline) -> Result<usize, String> {
+    let text = read::whole(file, LARGEST, deadline).map_err(|error| error.to_string())?;
     let certificates: Vec<CertificateDer<'_>> =
         CertificateDer::pem_slice_iter(&text).filter_map(Result::ok).collect();
     Ok(store.add_parsable_certificates(certificates).0)

@@ -52,10 +52,7 @@ impl Claims {
 
 /// Answer of `GET …/secrets/sync`.
 #[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
 pub struct Sync {
-    #[serde(alias = "HasChanges")]
-    pub has_changes: bool,
     #[serde(alias = "Secrets")]
     pub secrets: Option<SecretList>,
 }

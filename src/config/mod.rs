@@ -2,7 +2,6 @@
 
 mod env_file;
 mod profile;
-mod read;
 mod servers;
 mod token;
 
@@ -14,7 +13,11 @@ use std::path::{Path, PathBuf};
 use crate::deadline::Deadline;
 use crate::env::EnvFile;
 use crate::error::Error;
+use crate::read;
 use crate::token::AccessToken;
+
+/// Of an env file or a configuration: more than any environment holds.
+const LARGEST: usize = 1024 * 1024;
 
 /// Reads the `--env-file`s.
 pub fn env_files(paths: &[PathBuf], deadline: Deadline) -> Result<Vec<EnvFile>, Error> {
@@ -24,7 +27,7 @@ pub fn env_files(paths: &[PathBuf], deadline: Deadline) -> Result<Vec<EnvFile>, 
 fn read_env_file(path: &Path, deadline: Deadline) -> Result<EnvFile, Error> {
     let shown = path.display().to_string();
     let fault = |line, column, problem| Error::EnvFile { path: shown.clone(), line, column, problem };
-    let bytes = read::whole(path, deadline).map_err(|error| fault(0, 0, error.to_string()))?;
+    let bytes = read::whole(path, LARGEST, deadline).map_err(|error| fault(0, 0, error.to_string()))?;
     let text = String::from_utf8(bytes).map_err(|error| {
         let before = error.as_bytes().get(..error.utf8_error().valid_up_to()).unwrap_or_default();
         fault(before.split(|&byte| byte == b'\n').count(), 1, "it is not UTF-8".into())

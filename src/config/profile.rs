@@ -6,10 +6,11 @@ use std::path::Path;
 
 use serde::Deserialize;
 
-use super::read;
+use super::LARGEST;
 use crate::deadline::Deadline;
 use crate::error::Error;
 use crate::ids::TokenId;
+use crate::read;
 
 /// The server of a profile, as it is written.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
@@ -38,7 +39,7 @@ pub fn load(
     if !must_exist && name.is_none() && std::fs::metadata(path).is_err() {
         return Ok(None);
     }
-    let bytes = read::whole(path, deadline).map_err(|error| fault(error.to_string()))?;
+    let bytes = read::whole(path, LARGEST, deadline).map_err(|error| fault(error.to_string()))?;
     let text = String::from_utf8(bytes).map_err(|_| fault("it is not UTF-8".into()))?;
     select(parse(&text).map_err(fault)?, name, token).map_err(fault)
 }

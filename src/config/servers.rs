@@ -152,7 +152,8 @@ fn base_url(text: &str, what: &'static str) -> Result<Url, Error> {
     // What stands before an '@' may be a password, in a URL that is none too.
     let shown = if text.contains('@') { "(not shown)" } else { text };
     let problem = |problem| Error::ServerUrl { url: shown.into(), what, problem };
-    let url = Url::parse(text.trim()).map_err(|_| problem("it is not a URL with a scheme"))?;
+    let url = Url::parse(text.trim().trim_end_matches('/'))
+        .map_err(|_| problem("it is not a URL with a scheme"))?;
     if !url.username().is_empty() || url.password().is_some() {
         return Err(problem("it carries a user name or password"));
     }

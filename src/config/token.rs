@@ -9,13 +9,12 @@ use std::path::PathBuf;
 use nix::errno::Errno;
 use nix::sys::statfs::{FsType, TMPFS_MAGIC, fstatfs};
 
-use super::read;
 use crate::cli::Args;
 use crate::deadline::Deadline;
 use crate::error::{Error, TokenProblem};
 use crate::host::Host;
 use crate::token::{AccessToken, TokenText, is_blank};
-use crate::{env_vars, sys};
+use crate::{env_vars, read, sys};
 
 /// Longer than any token; systemd's credentials may be a MiB.
 const LONGEST: usize = 16 * 1024;
@@ -142,8 +141,10 @@ fn is_exposed(file: &File) -> bool {
 /// Reads to the end, in a buffer that is wiped.
 fn read_all(fd: BorrowedFd<'_>, deadline: Deadline, origin: &str) -> Result<TokenText, Error> {
     let mut text = TokenText::new(vec![0; LONGEST + 1]);
-    let length = read::fill(fd, &mut text, deadline)
-        .map_err(|cause| Error::TokenUnreadable { origin: origin.into(), cause })?;
+    let length = read::fill(fd, &mut text, deadline).map_err(|cause| match cause.kind() {
+        io::ErrorKind::TimedOut => Error::TokenLate { origin: origin.into(), deadline: deadline.budget },
+        _ => Error::TokenUnreadable { origin: origin.into(), cause },
+    })?;
     if length > LONGEST {
         let problem = TokenProblem::TooLong(LONGEST);
         return Err(Error::TokenMalformed { origin: origin.into(), problem });

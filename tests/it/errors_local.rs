@@ -3,10 +3,11 @@
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
+use std::process::Stdio;
 use std::time::Duration;
 
 use crate::errors::{echo, error, untouched};
-use crate::support::{Launch, Outcome, Scenario};
+use crate::support::{Launch, Outcome, Running, Scenario};
 
 const ABSENT_HINT: &str = "check the spelling and PATH; shell syntax needs: sh -c '…'";
 const MODE_HINT: &str = "check its mode; a script needs '#!' on its first line, or name its interpreter";
@@ -22,6 +23,8 @@ const TOKEN: &str =
 /// A file with this mode.
 fn file(directory: &Path, name: &str, text: &str, mode: u32) -> PathBuf {
     let path = directory.join(name);
+    // One of the same name may be read-only, and we need not be root.
+    let _ = fs::remove_file(&path);
     fs::write(&path, text).expect("a file can be written");
     fs::set_permissions(&path, fs::Permissions::from_mode(mode)).expect("a mode can be set");
     path
@@ -301,9 +304,9 @@ fn tokens_that_do_not_come() {
     assert!(std::process::Command::new("mkfifo").arg(&fifo).status().expect("mkfifo starts").success());
     let late = |launch: Launch, origin: &str| {
         let outcome = echo(launch.options(["--deadline", "500ms"])).run();
-        let message =
-            format!("cannot read the access token from {origin}: it was not complete within --deadline");
-        outcome.failed(125, &error("token-unreadable", &message, READ_HINT));
+        let message = format!("the access token from {origin} was not complete within --deadline 0.5s");
+        let hint = "whatever writes the token must end, or close its side of the pipe";
+        outcome.failed(75, &error("token-late", &message, hint));
         assert!(outcome.took >= Duration::from_millis(500), "{:?}", outcome.took);
         assert!(outcome.took < Duration::from_millis(3500), "{:?}", outcome.took);
     };
@@ -318,4 +321,24 @@ fn tokens_that_do_not_come() {
     let launch = scenario.launch_without_token().options(["--access-token-fd", "7"]).descriptor(7, reader);
     late(launch, "descriptor 7");
     untouched(&scenario.vault);
+}
+
+#[test]
+fn output_that_cannot_be_written() {
+    let scenario = Scenario::new().secret("NAME", "value");
+    let full = "cannot write to standard output: No space left on device (os error 28)";
+    let hint = "check where the output goes: a full disk, for example";
+    for options in [&["--help"][..], &["--version"], &["--dry-run"], &["--dry-run=json"]] {
+        let run = |stdout: Stdio| {
+            let mut process = scenario.launch().options(options).launcher();
+            process.stdout(stdout);
+            Running::new(process, None).finish()
+        };
+        let device = fs::File::options().write(true).open("/dev/full").expect("/dev/full is there");
+        run(device.into()).failed(125, &error("output", full, hint));
+        // Whoever stops reading, as `head` does, has seen enough.
+        let (reader, writer) = std::io::pipe().expect("a pipe can be made");
+        drop(reader);
+        run(writer.into()).succeeded();
+    }
 }

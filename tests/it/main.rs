@@ -3,7 +3,9 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod activation;
 mod config_profiles;
+mod core_dumps;
 mod docs;
 mod dry_run;
 mod env_files;
@@ -15,7 +17,9 @@ mod errors_network;
 mod errors_proxy;
 mod errors_references;
 mod errors_server;
+mod hostile;
 mod house;
+mod hygiene;
 mod levels;
 mod names;
 mod oracle;
@@ -25,7 +29,10 @@ mod requests;
 mod retries;
 mod selection;
 mod server_selection;
+mod signals;
 mod smoke;
+mod standard_streams;
 mod token_secrecy;
 mod token_sources;
+mod transparent;
 mod usage;

@@ -4,7 +4,7 @@ use std::os::fd::{FromRawFd, OwnedFd};
 use std::time::{Duration, SystemTime};
 
 use crate::errors::{DEADLINE, GAVE_UP, MORE_TIME, echo, error, host, without_count};
-use crate::support::vault::{Endpoint, Fault, Service, Where};
+use crate::support::vault::{Answer, Endpoint, Fault, Service, Where};
 use crate::support::{Outcome, Running, Scenario};
 
 /// Enough for many attempts: what is expected needs only a few.
@@ -71,17 +71,20 @@ fn a_connection_that_fails_is_made_again() {
 fn retry_after_is_obeyed() {
     // Whole seconds only, so that up to one of the four is lost, and another to the way there.
     let date = httpdate::fmt_http_date(SystemTime::now() + Duration::from_secs(4));
-    let started: Vec<_> = [("2", 2000), (date.as_str(), 2000)]
+    let maintenance = Fault::Answer(Answer::empty(503).with("Retry-After", "2"));
+    let faults = [Fault::too_many_requests(Some("2")), Fault::too_many_requests(Some(&date)), maintenance];
+    let least = Duration::from_secs(2);
+    let started: Vec<_> = faults
         .into_iter()
-        .flat_map(|(text, least)| [(Endpoint::Login, text, least), (Endpoint::Sync, text, least)])
-        .map(|(endpoint, text, least)| {
+        .flat_map(|fault| [(Endpoint::Login, fault.clone()), (Endpoint::Sync, fault)])
+        .map(|(endpoint, fault)| {
             let scenario = Scenario::new().secret("NAME", "value");
-            scenario.vault.fault_times(1, endpoint, Fault::too_many_requests(Some(text)));
+            scenario.vault.fault_times(1, endpoint, fault);
             let run = start(&scenario);
-            (scenario, run, endpoint, Duration::from_millis(least))
+            (scenario, run, endpoint)
         })
         .collect();
-    for (scenario, run, endpoint, least) in started {
+    for (scenario, run, endpoint) in started {
         run.finish().succeeded();
         let requests = scenario.vault.requests();
         let times: Vec<_> = requests.iter().filter(|it| it.endpoint == endpoint).map(|it| it.at).collect();

@@ -46,6 +46,10 @@ fn no_error_shows_a_part_of_the_token() {
         check(Launch::new().option(option).option(&token).command(["true"]), option);
         check(Launch::new().option(format!("{option}={token}")).command(["true"]), option);
     }
+    for text in [token[2..].to_owned(), token.replace(ID, &ID.replace('-', ""))] {
+        check(Launch::new().option("--access-token-file").option(&text).command(["true"]), &text);
+        check(Launch::new().command([&text]), &text);
+    }
     check(Launch::new().command([&token]), "as the command");
     check(Launch::new().option(format!("-x{token}")).command(["true"]), "-x");
     check(Launch::new().options(["-t", &token, "-t", &token]).command(["true"]), "twice");

@@ -5,6 +5,7 @@
 
 #![allow(dead_code)]
 
+pub mod proc;
 pub mod vault;
 
 use std::ffi::{OsStr, OsString};
@@ -176,9 +177,16 @@ impl Launch {
             process.current_dir(directory);
         }
         let descriptors = self.descriptors;
-        // SAFETY: dup2 is async-signal-safe; the descriptors live in the closure.
+        // SAFETY: system calls are async-signal-safe; the descriptors live in the closure.
         unsafe {
             process.pre_exec(move || {
+                // Whoever runs the tests may ignore some, under nohup for example. The kernel's own
+                // call, for glibc would leave out 32 and 33.
+                for signal in 1..=64 {
+                    libc::syscall(libc::SYS_rt_sigaction, signal, &[0_u64; 4], 0, size_of::<u64>());
+                }
+                // Or leave descriptors open.
+                libc::close_range(3, libc::c_uint::MAX, libc::CLOSE_RANGE_CLOEXEC as i32);
                 for (number, fd) in &descriptors {
                     use std::os::fd::AsRawFd;
                     if libc::dup2(fd.as_raw_fd(), *number) == -1 {
@@ -237,6 +245,21 @@ impl Running {
     pub fn signal(&self, signal: i32) {
         // SAFETY: the child is not reaped before `finish`, so the pid is still its own.
         assert_eq!(unsafe { libc::kill(self.pid, signal) }, 0, "the process is there to be signalled");
+    }
+
+    /// Waits until it has become this program and sleeps in it, ready to be looked at.
+    #[track_caller]
+    pub fn asleep_in(self, program: &str) -> Self {
+        let began = Instant::now();
+        loop {
+            match proc::state(self.pid) {
+                Some(('S', name)) if name == program => return self,
+                None | Some(('Z', _)) => panic!("it has ended: {:?}", self.finish()),
+                Some(_) => {}
+            }
+            assert!(began.elapsed() < PATIENCE, "not within {PATIENCE:?}: {program} sleeps");
+            std::thread::park_timeout(Duration::from_millis(2));
+        }
     }
 
     /// Waits for its end and all its output.
@@ -328,6 +351,31 @@ impl Outcome {
         assert_eq!(self.code(), Some(code), "stderr: {}", self.stderr);
         self
     }
+}
+
+/// Writes an executable script. Another process does: a copy of a descriptor open for writing, in
+/// the child of a test that runs beside this one, would keep the kernel from executing it.
+pub fn script(path: &Path, text: &str) {
+    let mut writer = Command::new("sh");
+    writer.args(["-c", "printf %s \"$1\" >\"$2\" && chmod 755 \"$2\"", "sh", text]).arg(path);
+    assert!(writer.status().expect("sh is there").success(), "{} can be written", path.display());
+}
+
+/// The reading end of a pipe in which this is written, and nothing more to come.
+pub fn pipe(content: impl AsRef<[u8]>) -> OwnedFd {
+    let (read, mut write) = std::io::pipe().expect("a pipe");
+    write.write_all(content.as_ref()).expect("it fits into a pipe");
+    read.into()
+}
+
+/// Any six characters in a row of the client secret or the key of this token that stand in these
+/// bytes.
+pub fn leaked(token: &str, bytes: &[u8]) -> Vec<String> {
+    let (left, key) = token.rsplit_once(':').expect("a token has a key");
+    let client_secret = left.rsplit_once('.').expect("a token has a client secret").1;
+    let text = String::from_utf8_lossy(bytes);
+    let pieces = [client_secret, key].map(|part| (6..=part.len()).map(move |end| &part[end - 6..end]));
+    pieces.into_iter().flatten().filter(|piece| text.contains(piece)).map(str::to_owned).collect()
 }
 
 /// Waits until a condition holds.

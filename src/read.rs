@@ -12,17 +12,19 @@ use nix::unistd::read;
 
 use crate::deadline::Deadline;
 
-/// More than any environment holds.
-const LARGEST: usize = 1024 * 1024;
+/// Room for most files at once.
+const FIRST: usize = 256 * 1024;
 
-/// The whole of an env file or a configuration.
-pub fn whole(path: &Path, deadline: Deadline) -> io::Result<Vec<u8>> {
+/// The whole of a file of at most `largest` bytes.
+pub fn whole(path: &Path, largest: usize, deadline: Deadline) -> io::Result<Vec<u8>> {
     let file = open(path)?;
-    // Zeroed by the kernel, page by page: what is not filled takes no memory.
-    let mut bytes = vec![0; LARGEST + 1];
-    let length = fill(file.as_fd(), &mut bytes, deadline)?;
-    if length > LARGEST {
-        return Err(io::Error::other(format!("it is larger than {LARGEST} bytes")));
+    let (mut bytes, mut length) = (Vec::new(), 0);
+    while length == bytes.len() {
+        if length > largest {
+            return Err(io::Error::other(format!("it is larger than {largest} bytes")));
+        }
+        bytes.resize((2 * length).clamp(FIRST, largest + 1), 0);
+        length += fill(file.as_fd(), &mut bytes[length..], deadline)?;
     }
     bytes.truncate(length);
     Ok(bytes)
@@ -41,13 +43,15 @@ pub fn open(path: &Path) -> io::Result<File> {
 pub fn fill(fd: BorrowedFd<'_>, buffer: &mut [u8], deadline: Deadline) -> io::Result<usize> {
     let mut length = 0;
     while length < buffer.len() {
+        // poll first: a FIFO that nobody has opened for writing yet reads as if it had ended. What is
+        // there already is taken, however little time is left.
         let left = deadline.left();
-        if left.is_zero() {
-            return Err(io::Error::new(io::ErrorKind::TimedOut, "it was not complete within --deadline"));
-        }
-        // poll first: a FIFO that nobody has opened for writing yet reads as if it had ended.
-        let timeout = PollTimeout::try_from(left.as_millis().max(1)).unwrap_or(PollTimeout::MAX);
+        let milliseconds = if left.is_zero() { 0 } else { left.as_millis().max(1) };
+        let timeout = PollTimeout::try_from(milliseconds).unwrap_or(PollTimeout::MAX);
         match poll(&mut [PollFd::new(fd, PollFlags::POLLIN)], timeout) {
+            Ok(0) if left.is_zero() => {
+                return Err(io::Error::new(io::ErrorKind::TimedOut, "it was not complete within --deadline"));
+            }
             Ok(0) | Err(Errno::EINTR) => continue,
             Ok(_) => {}
             Err(error) => return Err(error.into()),
