@@ -142,8 +142,8 @@ impl DryRun<'_> {
             "variables": variables,
             "inherited": self.inherited(),
             "unused": unused,
-            "warnings": self.plan.warnings.iter().chain(&self.environment.warnings).collect::<Vec<_>>(),
-            "notices": self.environment.notices,
+            "warnings": texts(self.plan.warnings.iter().chain(&self.environment.warnings)),
+            "notices": texts(self.environment.notices.iter()),
             "problems": problems,
             "exit_code": self.environment.problems.first().map_or(0, |problem| problem.exit().code()),
         })
@@ -153,6 +153,11 @@ impl DryRun<'_> {
 fn secret(id: SecretId, key: Option<&str>, projects: &[ProjectId]) -> Json {
     let projects: Vec<String> = projects.iter().map(ToString::to_string).collect();
     json!({ "id": id.to_string(), "key": key, "projects": projects })
+}
+
+/// Without what looks like an access token, as on stderr.
+fn texts<'a>(texts: impl Iterator<Item = &'a String>) -> Vec<String> {
+    texts.map(|text| redact(text)).collect()
 }
 
 /// "1 secret", "2 secrets".
