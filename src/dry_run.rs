@@ -144,8 +144,8 @@ impl DryRun<'_> {
             "variables": variables,
             "inherited": self.inherited(),
             "unused": unused,
-            "warnings": self.plan.warnings.iter().chain(&self.environment.warnings).collect::<Vec<_>>(),
-            "notices": self.environment.notices,
+            "warnings": texts(self.plan.warnings.iter().chain(&self.environment.warnings)),
+            "notices": texts(self.environment.notices.iter()),
             "problems": problems,
             "exit_code": self.environment.problems.first().map_or(0, |problem| problem.exit().code()),
         })
@@ -170,6 +170,11 @@ fn escaped(json: &Json) -> String {
         }
     }
     text
+}
+
+/// Without what looks like an access token, as on stderr.
+fn texts<'a>(texts: impl Iterator<Item = &'a String>) -> Vec<String> {
+    texts.map(|text| redact(text)).collect()
 }
 
 /// "1 secret", "2 secrets".

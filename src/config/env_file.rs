@@ -126,7 +126,7 @@ impl<'a> Reader<'a> {
         let Some((id, rest)) = line.split_once('>') else { return Ok(None) };
         let Ok(id) = id.trim().parse::<SecretId>() else { return Ok(None) };
         let name = rest.split('>').next().unwrap_or_default().trim();
-        if name.is_empty() || name.contains(['=', '\0']) {
+        if name.is_empty() || name.contains(|c: char| c == '=' || c == '\0' || c.is_whitespace()) {
             return Err(self.fault(self.at, format!("after '{id} >' there must be the name of a variable")));
         }
         let template =

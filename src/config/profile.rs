@@ -51,7 +51,9 @@ fn parse(text: &str) -> Result<File, String> {
             .and_then(|span| text.get(..span.start))
             .map(|before| before.matches('\n').count() + 1);
         let place = line.map(|line| format!("line {line}: ")).unwrap_or_default();
-        format!("{place}{}", error.message())
+        // serde quotes a text that stands in the wrong place.
+        let quotes = error.message().starts_with("invalid type: string");
+        format!("{place}{}", if quotes { "a text stands where a table is expected" } else { error.message() })
     })
 }
 

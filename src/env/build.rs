@@ -92,6 +92,9 @@ impl<'a> Builder<'a> {
     fn env_files(&mut self) -> bool {
         let mut any_reference = false;
         for file in self.policy.env_files.iter().rev() {
+            if file.assignments.is_empty() {
+                self.plan.warnings.push(format!("the env file {} sets nothing", file.path));
+            }
             for assignment in file.assignments.iter().rev() {
                 let rule = Rule::EnvFile { path: file.path.clone(), line: assignment.line };
                 any_reference |= matches!(assignment.value, Assigned::Template(_));
@@ -208,6 +211,11 @@ impl<'a> Builder<'a> {
     /// A value of an env file that is no secret of the vault; it needs no rule to replace another.
     fn plain(&mut self, name: &str, rule: Rule, text: &str) {
         if !self.is_settled(name, &rule) {
+            if text.contains(SCHEME) {
+                self.plan.warnings.push(format!(
+                    "{rule}: the value of '{name}' has {SCHEME} inside and is passed on as it is; write ${{{SCHEME}REF}}"
+                ));
+            }
             let source = Source { rule, secrets: Vec::new(), overrides: self.overridden(name) };
             let value = SecretValue::new(Zeroizing::new(text.as_bytes().to_vec()));
             self.settle(name.into(), source, Ok(value));

@@ -129,6 +129,10 @@ mod tests {
         {
             assert!(at(wrong).is_err(), "{wrong}");
         }
+        // No step goes deeper than one level, so no depth is too deep.
+        let deep = format!("{{\"a\":{}{}}}", "[".repeat(200_000), "]".repeat(200_000));
+        let deep = SecretValue::new(Zeroizing::new(deep.into_bytes()));
+        assert_eq!(find(&deep, &["a".into()]).map(|found| found.expose().len()).ok(), Some(400_000));
         let not_json = SecretValue::new(Zeroizing::new(b"hunter2".to_vec()));
         assert_eq!(find(&not_json, &[]), Err(PointerProblem::NotJson));
     }

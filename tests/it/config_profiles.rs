@@ -242,10 +242,15 @@ fn a_password_in_a_profile_is_not_shown() {
         "server_base = ['hunter2']",
         "hunter2",
     ] {
-        home.config(&format!("[profiles.default]\n{line}\n"));
-        let outcome = home.launch().run();
-        outcome.failed_with(125, "config-file");
-        assert!(!outcome.stderr.contains("hunter2"), "{line}: {}", outcome.stderr);
+        for table in ["[profiles.default]", "[profiles]", ""] {
+            home.config(&format!(
+                "{table}\n{}\n",
+                line.replace("server_base", if table.is_empty() { "profiles" } else { "server_base" })
+            ));
+            let outcome = home.launch().run();
+            outcome.failed_with(125, "config-file");
+            assert!(!outcome.stderr.contains("hunter2"), "{table} {line}: {}", outcome.stderr);
+        }
     }
 }
 

@@ -53,8 +53,7 @@ fn gives(text: &str, expected: &[(&str, &str)]) {
 
 #[test]
 fn lines_as_docker_compose_and_the_dotenv_libraries_read_them() {
-    gives("", &[]);
-    gives("\n# nothing\n   # but comments\n\n", &[]);
+    gives("\n# one line\n   # and comments\n\nA=b", &[("A", "b")]);
     gives("A=b", &[("A", "b")]);
     gives("A=b\nC=d\n", &[("A", "b"), ("C", "d")]);
     gives("A=\nB=''\nC=\"\"", &[("A", ""), ("B", ""), ("C", "")]);
@@ -132,7 +131,7 @@ fn a_later_line_and_a_later_file_win() {
             launch.options(["--only=BULK"]).env("A", "inherited").command(["/usr/bin/printenv", "A"]);
         assert_eq!(launch.run().succeeded().text(), format!("{expected}\n"), "{texts:?}");
     };
-    check(["A=1\nA=2", ""], "2");
+    check(["A=1\nA=2", "B="], "2");
     check(["A=1", "A=2"], "2");
     check(["A=1", "B=2"], "1");
     check(["A=bws://KEY", "A=2"], "2");
@@ -163,7 +162,7 @@ fn lines_of_the_github_action() {
     let one = owner.create_secret(scenario.project, "one", "first");
     let two = owner.create_secret(scenario.project, "two", "second");
     let text = format!(
-        "\n    {one} > ONE\r\n{two}>TWO\n  {} > AGAIN > ignored\n# {one} > NOT\n{two} > a-b\nPLAIN=x > y\n{one} > TWO\n",
+        "\n    {one} > ONE\r\n{two}>TWO\n  {} > AGAIN > ignored\n# {one} > NOT\n{two} > a-b\t\nPLAIN=x > y\n{one} > TWO\n",
         one.to_string().to_uppercase()
     );
     let (_files, launch) = launch(&scenario, [&text]);
@@ -204,6 +203,34 @@ fn a_file_that_is_a_pipe() {
     let launch = scenario.launch().under(["sh", "-c", script, "sh"]).stdin("A=x\nB=bws://KEY\n");
     let outcome = launch.option("--env-file=/dev/fd/7").command(["sh", "-c", "echo $A $B"]).run();
     assert_eq!(outcome.succeeded().text(), "x secret\n");
+}
+
+/// A file that came out empty would leave bulk on: everything the token reads.
+#[test]
+fn a_file_that_sets_nothing_is_warned_about() {
+    let scenario = Scenario::new().secret("KEY", "secret");
+    for text in ["", "\u{feff}", "# A=b\n\r\n"] {
+        let (files, launch) = launch(&scenario, [text]);
+        let outcome = launch.command(["/usr/bin/env"]).run();
+        let path = files.0.path().join("0");
+        let warning = format!("bws-exec: warning: the env file {} sets nothing\n", path.display());
+        assert_eq!((outcome.text().as_str(), outcome.stderr), ("KEY=secret\n", warning));
+    }
+}
+
+/// Most likely a reference was meant.
+#[test]
+fn a_scheme_inside_a_plain_value_is_warned_about() {
+    let scenario = Scenario::new().secret("KEY", "secret");
+    for value in ["' bws://KEY'", "x=bws://KEY", "$bws://KEY", "${ bws://KEY}"] {
+        let (files, launch) = launch(&scenario, [&format!("\nA={value}")]);
+        let outcome = launch.option("--all").command(["/usr/bin/printenv", "A"]).run();
+        let warning = format!(
+            "bws-exec: warning: {}:2: the value of 'A' has bws:// inside and is passed on as it is; write ${{bws://REF}}\n",
+            files.0.path().join("0").display()
+        );
+        assert_eq!((outcome.text(), outcome.stderr), (format!("{}\n", value.trim_matches('\'')), warning));
+    }
 }
 
 /// `$PWD` has no meaning to us: there is no file that is read without being named.

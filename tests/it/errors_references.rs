@@ -161,6 +161,7 @@ fn env_files_that_cannot_be_used() {
     line("A=${bws://X|base64}", ":1:3", "in the reference of A: after '|' only 'urlencode' is known");
     let id = "11111111-2222-3333-4444-555555555555";
     line(&format!("{id} >"), ":1:1", &format!("after '{id} >' there must be the name of a variable"));
+    line(&format!("{id} > A # b"), ":1:1", &format!("after '{id} >' there must be the name of a variable"));
     check(b"A=1\nB=\xff", ":2:1", "it is not UTF-8", LINE_HINT);
 
     let unreadable = |path: &str, problem: &str| {

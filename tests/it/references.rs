@@ -178,7 +178,7 @@ fn templates() {
         ("$${bws://USER}", "$app"),
         ("${bws://USER}}", "app}"),
         // Nothing else has a meaning.
-        ("${USER} $USER ${bws:/USER} x bws://USER", "${USER} $USER ${bws:/USER} x bws://USER"),
+        ("${USER} $USER ${bws:/USER} x", "${USER} $USER ${bws:/USER} x"),
     ] {
         for quote in ["", "\"", "'"] {
             std::fs::write(&path, format!("X={quote}{value}{quote}\n")).unwrap();
