@@ -32,7 +32,7 @@ impl<'a> Source<'a> {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
-            .map_err(|error| Error::Internal(format!("cannot wait for the network: {error}")))?;
+            .map_err(|cause| Error::Resources { cause })?;
         runtime.block_on(async {
             self.report.phase(Phase::Login);
             let session = self.api.login(&self.token).await?;

@@ -71,8 +71,9 @@ pub struct Secret {
     id: SecretId,
     #[serde(alias = "Key")]
     key: String,
+    /// Without it the secret cannot be read; the others can.
     #[serde(alias = "Value")]
-    value: String,
+    value: Option<String>,
     #[serde(alias = "Projects")]
     projects: Option<Vec<Project>>,
 }
@@ -91,7 +92,7 @@ impl From<Secret> for EncryptedSecret {
         Self {
             id: secret.id,
             key: secret.key,
-            value: secret.value,
+            value: secret.value.unwrap_or_default(),
             projects: projects
                 .into_iter()
                 .map(|Project { id, name }| EncryptedProject { id, name })

@@ -4,17 +4,13 @@ use std::collections::{BTreeMap, HashSet};
 
 use zeroize::Zeroizing;
 
-use super::names::{self, Verdict};
 use super::reference::SCHEME;
-use super::{
-    Assigned, Entry, EnvPlan, OnConflict, Origin, Policy, Rule, Source, Template, Value, Variable,
-    can_be_chosen,
-};
+use super::{Assigned, Entry, EnvPlan, OnConflict, Origin, Policy, Rule, Source, Template, Value, Variable};
 use crate::env_vars;
 use crate::error::Error;
 use crate::ids::SecretId;
 use crate::secret::SecretValue;
-use crate::snapshot::{Secret, Snapshot};
+use crate::snapshot::Snapshot;
 
 pub fn build(snapshot: &Snapshot, policy: &Policy, inherited: &[Entry]) -> EnvPlan {
     let mut plan = EnvPlan::default();
@@ -40,6 +36,10 @@ pub fn build(snapshot: &Snapshot, policy: &Policy, inherited: &[Entry]) -> EnvPl
     let resolved = builder.resolve_env(&inherited);
     if policy.selection.is_given() || !(maps || files || resolved) {
         builder.bulk();
+    } else if policy.naming.upper || !policy.naming.prefix.is_empty() {
+        let notice =
+            "--upper and --prefix are for selected secrets; beside references none is selected without --all";
+        builder.plan.notices.push(notice.into());
     }
     builder.finish(&inherited)
 }
@@ -56,9 +56,10 @@ fn reference_in<'a>(name: &[u8], entry: &'a Entry) -> Option<&'a [u8]> {
     entry.get(name.len() + 1..)?.strip_prefix(SCHEME.as_bytes())
 }
 
-struct Builder<'a> {
-    snapshot: &'a Snapshot,
-    policy: &'a Policy,
+/// What is being built. `bulk` has the weakest of its levels.
+pub(super) struct Builder<'a> {
+    pub(super) snapshot: &'a Snapshot,
+    pub(super) policy: &'a Policy,
     /// Names that go on as they were inherited if nothing sets them. What is resolved in place is a
     /// secret, and no conflict with another one.
     inherited: HashSet<&'a [u8]>,
@@ -67,7 +68,7 @@ struct Builder<'a> {
     /// Names that a level has spoken about; weaker levels are not asked.
     settled: BTreeMap<String, Settled>,
     used: HashSet<SecretId>,
-    plan: EnvPlan,
+    pub(super) plan: EnvPlan,
 }
 
 enum Settled {
@@ -149,44 +150,6 @@ impl<'a> Builder<'a> {
         any
     }
 
-    /// Everything selected, under its own name.
-    fn bulk(&mut self) {
-        let selected = self.policy.selection.apply(self.snapshot);
-        let total = self.snapshot.secrets.len();
-        if selected.secrets.is_empty() && selected.problems.is_empty() && total > 0 {
-            self.plan.warnings.push(format!(
-                "the selectors together leave none of the {total} secrets that this token can read"
-            ));
-        }
-        self.plan.problems.extend(selected.problems);
-        self.plan.notices.extend(selected.notices);
-        let mut named: BTreeMap<String, Vec<&Secret>> = BTreeMap::new();
-        for secret in selected.secrets {
-            if let Some(name) = self.bulk_name(secret) {
-                named.entry(name).or_default().push(secret);
-            }
-        }
-        for (name, secrets) in named {
-            match secrets[..] {
-                [secret] => self.secret(name, secret),
-                _ => {
-                    let secrets = secrets.iter().map(|secret| self.snapshot.describe(secret)).collect();
-                    self.plan.problems.push(Error::DuplicateName { name, secrets });
-                }
-            }
-        }
-    }
-
-    fn secret(&mut self, name: String, secret: &Secret) {
-        let origin = Origin::new(self.snapshot, secret);
-        let source = Source { rule: Rule::Bulk, secrets: vec![origin], overrides: self.overridden(&name) };
-        if self.lets_inherited_win(&name, &source) {
-            return;
-        }
-        let value = self.snapshot.value(secret);
-        self.settle(name, source, value);
-    }
-
     fn reference(&mut self, name: &str, rule: Rule, template: &Template) {
         if self.is_settled(name, &rule) {
             return;
@@ -222,7 +185,7 @@ impl<'a> Builder<'a> {
         }
     }
 
-    fn settle(&mut self, name: String, source: Source, value: Result<SecretValue, Error>) {
+    pub(super) fn settle(&mut self, name: String, source: Source, value: Result<SecretValue, Error>) {
         let value = value.and_then(|value| {
             if value.expose().contains(&0) {
                 return Err(Error::NulInValue { name: name.clone(), secret: source.to_string() });
@@ -245,7 +208,7 @@ impl<'a> Builder<'a> {
     }
 
     /// `--on-conflict`, for a secret whose name was inherited too.
-    fn lets_inherited_win(&mut self, name: &str, source: &Source) -> bool {
+    pub(super) fn lets_inherited_win(&mut self, name: &str, source: &Source) -> bool {
         if !self.is_inherited(name) || self.policy.on_conflict == OnConflict::Secret {
             return false;
         }
@@ -262,12 +225,12 @@ impl<'a> Builder<'a> {
         self.inherited.contains(name.as_bytes())
     }
 
-    fn overridden(&self, name: &str) -> Vec<String> {
+    pub(super) fn overridden(&self, name: &str) -> Vec<String> {
         if self.is_inherited(name) { vec!["inherited".into()] } else { Vec::new() }
     }
 
     /// Whether a stronger level has the name; then that is remembered, for `--dry-run`.
-    fn is_settled(&mut self, name: &str, weaker: &Rule) -> bool {
+    pub(super) fn is_settled(&mut self, name: &str, weaker: &Rule) -> bool {
         let settled = self.settled.get_mut(name);
         if let Some(Settled::Given { source, .. }) = settled {
             let weaker = weaker.to_string();
@@ -277,52 +240,6 @@ impl<'a> Builder<'a> {
             return true;
         }
         settled.is_some()
-    }
-
-    /// The variable's name for a secret that was selected, or why it gets none.
-    fn bulk_name(&mut self, secret: &Secret) -> Option<String> {
-        let key = match &secret.key {
-            Ok(key) => key,
-            Err(problem) => {
-                self.plan.problems.push(self.snapshot.undecryptable(secret, "key", *problem));
-                return None;
-            }
-        };
-        let name = self.policy.naming.apply(key, secret.id);
-        // Whatever is wrong with it, a stronger level has it.
-        if self.is_settled(&name, &Rule::Bulk) {
-            return None;
-        }
-        let allowed = self.policy.allowed_names.contains(&name);
-        let problem = match names::judge(&name) {
-            Verdict::Dangerous | Verdict::Unusual(_) if allowed => None,
-            Verdict::Fine => None,
-            Verdict::Ours => {
-                let described = self.snapshot.describe(secret);
-                let warning = format!("{described}, is left out: '{name}' is reserved for bws-exec itself");
-                self.plan.warnings.push(warning);
-                return None;
-            }
-            Verdict::Dangerous => {
-                Some(Error::DangerousName { name: name.clone(), secret: self.snapshot.describe(secret) })
-            }
-            Verdict::Unusual(problem) | Verdict::Impossible(problem) => Some(Error::InvalidName {
-                secret: self.snapshot.describe(secret),
-                problem,
-                unusual_but_possible: can_be_chosen(&name),
-                id: secret.id,
-                name: name.clone(),
-            }),
-        };
-        if let Some(problem) = problem {
-            self.plan.problems.push(problem);
-            return None;
-        }
-        if names::is_noteworthy(&name) {
-            let described = self.snapshot.describe(secret);
-            self.plan.notices.push(format!("'{name}', a proxy to other programs, is set by {described}"));
-        }
-        Some(name)
     }
 
     fn finish(mut self, inherited: &[(&[u8], &Entry)]) -> EnvPlan {

@@ -4,6 +4,7 @@
 //! inherited. Nothing here stops at the first problem: all are collected, so that `--dry-run` shows all.
 
 mod build;
+mod bulk;
 pub mod inherit;
 mod names;
 pub mod pattern;

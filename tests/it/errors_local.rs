@@ -342,3 +342,15 @@ fn output_that_cannot_be_written() {
         run(writer.into()).succeeded();
     }
 }
+
+/// A limit that leaves no descriptor to wait with.
+#[test]
+fn limits_that_are_too_tight() {
+    let scenario = Scenario::new();
+    let message = "the kernel gives this process too little to wait for the network: \
+                   Too many open files (os error 24)";
+    let hint = "check its limits (ulimit -n) and its seccomp profile";
+    let launch = scenario.launch().under(["prlimit", "--nofile=4"]);
+    echo(launch).run().failed(125, &error("resources", message, hint));
+    untouched(&scenario.vault);
+}

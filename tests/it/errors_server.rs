@@ -343,6 +343,16 @@ fn one_secret_that_cannot_be_decrypted() {
         let outcome = scenario.launch().options(["--exclude", "BAD"]).command(["printenv", "GOOD"]).run();
         assert_eq!(outcome.succeeded().text(), "value\n");
     }
+    // No value at all is a fault of that secret only, too.
+    let sync = format!(
+        r#"{{"secrets":{{"data":[{{"id":"{id}","key":"{}","value":null}}]}}}}"#,
+        owner.encrypt("BAD")
+    );
+    scenario.vault.fault_times(1, Endpoint::Sync, Fault::json(&sync));
+    let message = format!(
+        "cannot decrypt the value of secret 'BAD', id {id}, in no project: encryption type 0 is not accepted"
+    );
+    echo(scenario.launch()).run().failed(125, &error("undecryptable", &message, STORE_AGAIN_HINT));
     owner.edit_secret(id, |secret| secret.key = format!("7.{body}"));
     let message = format!(
         "cannot decrypt the key of secret id {id}, in project 'web': encryption type 7 is not accepted"

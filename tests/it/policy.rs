@@ -106,7 +106,14 @@ fn upper_case_then_the_prefix() {
     gives(scenario.launch().options(["--upper", "--only=db-*"]), &["DB_PASSWORD=1"]);
     fails(scenario.launch().options(["--upper", "--only=DB_*"]), "no-match");
     // Names that the operator wrote stay as they are.
-    gives(scenario.launch().options(["--upper", "--prefix=P_", "--map=x=Ok_1"]), &["x=3"]);
+    let mapped = || scenario.launch().options(["--upper", "--prefix=P_", "--map=x=Ok_1"]);
+    gives(mapped(), &["x=3"]);
+    let outcome = mapped().option("-v").command(["true"]).run();
+    assert_eq!(
+        outcome.stderr,
+        "bws-exec: notice: --upper and --prefix are for selected secrets; beside references none is selected \
+         without --all\n"
+    );
 }
 
 /// What comes out is judged, not what was stored.
