@@ -95,7 +95,7 @@ pub struct Args {
     /// Fail if NAME would not be set; repeatable
     #[arg(long, value_name = "NAME", help_heading = SECRETS)]
     pub require: Vec<String>,
-    /// Leave NAME unset if what it refers to is missing; repeatable
+    /// Do not fail if what NAME refers to is missing: it is not set from there; repeatable
     #[arg(long, value_name = "NAME", help_heading = SECRETS)]
     pub optional: Vec<String>,
     /// Make names of selected secrets upper case, with `_` for `-`, `.`, `/` and space

@@ -157,10 +157,11 @@ fn secret(id: SecretId, key: Option<&str>, projects: &[ProjectId]) -> Json {
     json!({ "id": id.to_string(), "key": key, "projects": projects })
 }
 
-/// The same JSON, fit for a terminal too: such characters are in its strings only.
+/// The same JSON without what looks like an access token, and fit for a terminal too: such characters
+/// are in its strings only.
 fn escaped(json: &Json) -> String {
     let mut text = String::new();
-    for c in json.to_string().chars() {
+    for c in redact(&json.to_string()).chars() {
         match is_unsafe(c) {
             // All of them are in the basic plane, so one escape holds them.
             true => {

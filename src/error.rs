@@ -99,6 +99,9 @@ pub enum Error {
     NoMatch { selector: String, candidates: String },
     #[error("project name '{name}' is ambiguous: {candidates}")]
     AmbiguousProject { name: String, candidates: String },
+    /// Which reference it was.
+    #[error("{origin}: {error}")]
+    Of { origin: String, error: Box<Error> },
     #[error("'{reference}' refers to no secret that this token can read")]
     MissingSecret { reference: String, candidates: Vec<String> },
     #[error("'{reference}' is ambiguous: {}", candidates.join("; "))]
@@ -241,7 +244,7 @@ impl Error {
             Self::Unavailable { .. } => "unavailable",
             Self::Intercepted { .. } => "intercepted",
             Self::Certificate { .. } => "certificate",
-            Self::GaveUp { last, .. } => last.slug(),
+            Self::GaveUp { last: error, .. } | Self::Of { error, .. } => error.slug(),
             Self::InvalidClient { .. } => "invalid-client",
             Self::LoginRefused { .. } => "login-refused",
             Self::Unauthorized { .. } => "unauthorized",
@@ -271,6 +274,7 @@ impl Error {
 
     /// Whether it says that what a reference names is not there: `--optional` forgives that.
     pub const fn is_missing_reference(&self) -> bool {
+        // Asked before it is told whose reference it was.
         matches!(
             self,
             Self::MissingSecret { .. }

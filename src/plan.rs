@@ -123,7 +123,8 @@ fn transport(args: &Args, host: &Host) -> Transport {
 fn environment(args: &Args, env_files: Vec<EnvFile>, host: &Host) -> Result<Policy, Error> {
     let patterns = |list: &[String]| list.iter().map(Pattern::new).collect::<Vec<_>>();
     let mut projects = args.project.clone();
-    if projects.is_empty() {
+    // What is typed wins, `--all` too.
+    if projects.is_empty() && !args.all {
         projects.extend(host.text(env_vars::PROJECT));
     }
     if let Some(name) = args.allow_name.iter().find(|name| !env::can_be_chosen(name)) {
@@ -197,7 +198,7 @@ fn maps(typed: &[String]) -> Result<Vec<(String, Template)>, Error> {
     Ok(maps)
 }
 
-/// The spellings clap accepts for a flag's variable, as `bws` uses them.
+/// Usual spellings of yes and no; `bws` itself takes `true` and `false`.
 fn boolean(text: &str) -> Option<bool> {
     match text.to_ascii_lowercase().as_str() {
         "1" | "true" | "t" | "yes" | "y" | "on" => Some(true),

@@ -30,7 +30,9 @@ fn read_env_file(path: &Path, deadline: Deadline) -> Result<EnvFile, Error> {
     let bytes = read::whole(path, LARGEST, deadline).map_err(|error| fault(0, 0, error.to_string()))?;
     let text = String::from_utf8(bytes).map_err(|error| {
         let before = error.as_bytes().get(..error.utf8_error().valid_up_to()).unwrap_or_default();
-        fault(before.split(|&byte| byte == b'\n').count(), 1, "it is not UTF-8".into())
+        let line = before.rsplit(|&byte| byte == b'\n').next().unwrap_or_default();
+        let column = String::from_utf8_lossy(line).chars().count() + 1;
+        fault(before.split(|&byte| byte == b'\n').count(), column, "it is not UTF-8".into())
     })?;
     let assignments = env_file::parse(&text).map_err(|f| fault(f.line, f.column, f.problem))?;
     Ok(EnvFile { path: shown, assignments })

@@ -147,10 +147,11 @@ impl Servers {
         })
     }
 }
+
 /// A URL that credentials may be sent to: https, or http to this very machine.
 fn base_url(text: &str, what: &'static str) -> Result<Url, Error> {
-    // What stands before an '@' may be a password, in a URL that is none too.
-    let shown = if text.contains('@') { "(not shown)" } else { text };
+    // What stands before an '@' or after a '?' may be a password, in a URL that is none too.
+    let shown = if text.contains(['@', '?']) { "(not shown)" } else { text };
     let problem = |problem| Error::ServerUrl { url: shown.into(), what, problem };
     let url = Url::parse(text.trim().trim_end_matches('/'))
         .map_err(|_| problem("it is not a URL with a scheme"))?;

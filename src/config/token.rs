@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
 use nix::sys::statfs::{FsType, TMPFS_MAGIC, fstatfs};
@@ -103,6 +103,12 @@ pub fn sources(args: &Args, token: Option<TokenText>, host: &mut Host) -> Result
                 "the token is read from one and the phases are written to another",
             ));
         }
+        if number == 0 && args.env_file.iter().any(|path| is_standard_input(path)) {
+            return Err(Error::usage(
+                "--access-token-fd 0 and --env-file both read standard input",
+                "give the token by --access-token-file or another descriptor",
+            ));
+        }
         sources.push(TokenSource::descriptor(number)?);
     }
     if let Some(path) = &args.access_token_file {
@@ -129,6 +135,11 @@ pub fn sources(args: &Args, token: Option<TokenText>, host: &mut Host) -> Result
         }
     }
     Ok(sources)
+}
+
+/// By the time the env file was read it would be /dev/null, which sets nothing.
+fn is_standard_input(path: &Path) -> bool {
+    ["/dev/stdin", "/dev/fd/0", "/proc/self/fd/0"].iter().any(|stdin| path == Path::new(stdin))
 }
 
 /// World-readable, not in memory, and not put there for us alone by a mount. A pipe is on no disk.

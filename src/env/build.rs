@@ -36,7 +36,16 @@ pub fn build(snapshot: &Snapshot, policy: &Policy, inherited: &[Entry]) -> EnvPl
     let resolved = builder.resolve_env(&inherited);
     if policy.selection.is_given() || !(maps || files || resolved) {
         builder.bulk();
-    } else if policy.naming.upper || !policy.naming.prefix.is_empty() {
+        builder.say_that_everything_is_injected();
+        return builder.finish(&inherited);
+    }
+    for secret in &snapshot.secrets {
+        if let Err(problem) = &secret.key {
+            let described = snapshot.describe(secret);
+            builder.plan.notices.push(format!("{described}: its key cannot be decrypted: {problem}"));
+        }
+    }
+    if policy.naming.upper || !policy.naming.prefix.is_empty() {
         let notice =
             "--upper and --prefix are for selected secrets; beside references none is selected without --all";
         builder.plan.notices.push(notice.into());
@@ -92,6 +101,7 @@ impl<'a> Builder<'a> {
     /// Whether there was any reference in them. The last file, and in a file the last line, is strongest.
     fn env_files(&mut self) -> bool {
         let mut any_reference = false;
+        let before = self.plan.problems.len();
         for file in self.policy.env_files.iter().rev() {
             if file.assignments.is_empty() {
                 self.plan.warnings.push(format!("the env file {} sets nothing", file.path));
@@ -113,6 +123,10 @@ impl<'a> Builder<'a> {
                 }
             }
         }
+        // People read a file from its top.
+        if let Some(problems) = self.plan.problems.get_mut(before..) {
+            problems.reverse();
+        }
         any_reference
     }
 
@@ -122,7 +136,7 @@ impl<'a> Builder<'a> {
         for &(name, entry) in inherited {
             let Some((name, reference)) = in_place(self.policy, name, entry) else { continue };
             any = true;
-            if self.is_settled(name, &Rule::ResolveEnv) {
+            if self.loses(name, &Rule::ResolveEnv) {
                 continue;
             }
             let template = std::str::from_utf8(reference)
@@ -151,7 +165,7 @@ impl<'a> Builder<'a> {
     }
 
     fn reference(&mut self, name: &str, rule: Rule, template: &Template) {
-        if self.is_settled(name, &rule) {
+        if self.loses(name, &rule) {
             return;
         }
         let mut source = Source { rule, secrets: Vec::new(), overrides: self.overridden(name) };
@@ -167,16 +181,36 @@ impl<'a> Builder<'a> {
                 let notice = format!("'{name}' is optional and not set by {}: {error}", source.rule);
                 self.plan.notices.push(notice);
             }
-            result => self.settle(name.into(), source, result),
+            result => {
+                let origin = format!("{} {name}", source.rule);
+                let result = result.map_err(|error| Error::Of { origin, error: error.into() });
+                self.settle(name.into(), source, result);
+            }
         }
+    }
+
+    /// Without a reference all is injected. Where one was meant, that must not go unnoticed.
+    fn say_that_everything_is_injected(&mut self) {
+        let policy = self.policy;
+        if policy.selection.is_given() || (policy.resolve_env.is_none() && policy.env_files.is_empty()) {
+            return;
+        }
+        let text = format!(
+            "no reference was found, so all {} secrets are injected; a selector narrows that, --all says it aloud",
+            self.snapshot.secrets.len()
+        );
+        let meant =
+            policy.resolve_env.is_some() || policy.env_files.iter().any(|file| file.assignments.is_empty());
+        if meant { self.plan.warnings.push(text) } else { self.plan.notices.push(text) }
     }
 
     /// A value of an env file that is no secret of the vault; it needs no rule to replace another.
     fn plain(&mut self, name: &str, rule: Rule, text: &str) {
-        if !self.is_settled(name, &rule) {
-            if text.contains(SCHEME) {
+        if !self.loses(name, &rule) {
+            if text.contains("bws:") {
                 self.plan.warnings.push(format!(
-                    "{rule}: the value of '{name}' has {SCHEME} inside and is passed on as it is; write ${{{SCHEME}REF}}"
+                    "{rule}: the value of '{name}' is no reference, though it has 'bws:' in it; write {SCHEME}REF, \
+                     or ${{{SCHEME}REF}} inside text"
                 ));
             }
             let source = Source { rule, secrets: Vec::new(), overrides: self.overridden(name) };
@@ -229,8 +263,8 @@ impl<'a> Builder<'a> {
         if self.is_inherited(name) { vec!["inherited".into()] } else { Vec::new() }
     }
 
-    /// Whether a stronger level has the name; then that is remembered, for `--dry-run`.
-    pub(super) fn is_settled(&mut self, name: &str, weaker: &Rule) -> bool {
+    /// Whether a stronger level has the name. It then remembers this one, for `--dry-run`.
+    pub(super) fn loses(&mut self, name: &str, weaker: &Rule) -> bool {
         let settled = self.settled.get_mut(name);
         if let Some(Settled::Given { source, .. }) = settled {
             let weaker = weaker.to_string();
@@ -265,11 +299,9 @@ impl<'a> Builder<'a> {
         }
         let set: HashSet<&[u8]> = self.plan.variables.iter().map(|variable| &variable.name[..]).collect();
         let unset = self.policy.required.iter().filter(|name| !set.contains(name.as_bytes()));
+        // Last: if something is wrong already, that is the reason, and a run ends with the first.
         let unset: Vec<Error> = unset.map(|name| Error::Required { name: name.clone() }).collect();
-        // If something is wrong already, that is the reason.
-        if self.plan.problems.is_empty() {
-            self.plan.problems.extend(unset);
-        }
+        self.plan.problems.extend(unset);
         let ids = self.snapshot.secrets.iter().map(|secret| secret.id);
         self.plan.unused = ids.filter(|id| !self.used.contains(id)).collect();
         self.plan

@@ -58,7 +58,7 @@ impl Builder<'_> {
         };
         let name = self.policy.naming.apply(key, secret.id);
         // Whatever is wrong with it, a stronger level has it.
-        if self.is_settled(&name, &Rule::Bulk) {
+        if self.loses(&name, &Rule::Bulk) {
             return None;
         }
         let allowed = self.policy.allowed_names.contains(&name);

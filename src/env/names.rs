@@ -21,7 +21,7 @@ pub enum Verdict {
 /// Names by which programs load code, run commands or trust certificates. Whoever may edit one secret
 /// would otherwise decide what every service executes. No such list is ever complete; naming the
 /// variables yourself is the strong form.
-const DANGEROUS: [&str; 70] = [
+const DANGEROUS: [&str; 73] = [
     // Loader and C library (ld.so(8) ignores most of these in set-user-ID programs).
     "GLIBC_TUNABLES",
     "GCONV_PATH",
@@ -69,6 +69,9 @@ const DANGEROUS: [&str; 70] = [
     "NODE_REPL_EXTERNAL_MODULE",
     "ELECTRON_RUN_AS_NODE",
     "PERLLIB",
+    "PIP_INDEX_URL",
+    "PIP_EXTRA_INDEX_URL",
+    "RUSTC_WRAPPER",
     "RUBYLIB",
     "RUBYOPT",
     "RUBYSHELL",
@@ -100,26 +103,30 @@ const DANGEROUS: [&str; 70] = [
     "NOTIFY_SOCKET",
 ];
 
-const DANGEROUS_PREFIXES: [&str; 17] = [
+const DANGEROUS_PREFIXES: [&str; 19] = [
     "LD_",
     "DYLD_",
     "BASH_FUNC_",
     "LUA_INIT_",
     "PERL5",
-    "PYTHON",
     "GIT_ASKPASS",
     "GIT_CONFIG",
+    "GIT_EDITOR",
     "GIT_EXEC_PATH",
     "GIT_EXTERNAL_DIFF",
+    "GIT_PAGER",
+    "GIT_PROXY_COMMAND",
+    "GIT_SEQUENCE_EDITOR",
     "GIT_SSH",
     "GIT_TEMPLATE_DIR",
     "CORECLR_",
     "DOTNET_STARTUP_HOOKS",
-    "npm_config_",
     "LISTEN_",
     // Our own options and those of Bitwarden's `bws`.
     "BWS_",
 ];
+
+const NPM: &str = "npm_config_";
 
 /// Proxies see what passes through them. A proxy's URL with a password is a legitimate secret, so it
 /// is only mentioned.
@@ -139,7 +146,13 @@ pub fn judge(name: &str) -> Verdict {
     if env_vars::is_ours(name.as_bytes()) {
         return Verdict::Ours;
     }
-    if DANGEROUS.contains(&name) || DANGEROUS_PREFIXES.iter().any(|prefix| name.starts_with(prefix)) {
+    if DANGEROUS.contains(&name)
+        || DANGEROUS_PREFIXES.iter().any(|prefix| name.starts_with(prefix))
+        // npm takes its prefix in any case.
+        || name.get(..NPM.len()).is_some_and(|start| start.eq_ignore_ascii_case(NPM))
+        // Python's own names have no '_' after it: PYTHON_API_TOKEN is somebody else's.
+        || name.strip_prefix("PYTHON").is_some_and(|rest| !rest.starts_with('_'))
+    {
         return Verdict::Dangerous;
     }
     if name.starts_with(|c: char| c.is_ascii_digit()) {
@@ -188,7 +201,16 @@ mod tests {
 
     #[test]
     fn verdicts() {
-        for name in ["A", "_a1", "DB_PASSWORD", "HTTP_PROXY", "MYPATH", "ENVIRONMENT", "GIT_TOKEN"] {
+        for name in [
+            "PYTHON_API_TOKEN",
+            "A",
+            "_a1",
+            "DB_PASSWORD",
+            "HTTP_PROXY",
+            "MYPATH",
+            "ENVIRONMENT",
+            "GIT_TOKEN",
+        ] {
             assert_eq!(judge(name), Verdict::Fine, "{name}");
         }
         for name in [

@@ -62,6 +62,10 @@ fn is_id(text: &str, id: u128) -> bool {
     uuid::Uuid::try_parse(text) == Ok(uuid::Uuid::from_u128(id))
 }
 
+fn is_any_id(text: &str) -> bool {
+    uuid::Uuid::try_parse(text).is_ok()
+}
+
 fn id_text(id: u128) -> String {
     uuid::Uuid::from_u128(id).to_string()
 }
@@ -260,8 +264,11 @@ impl Reference {
     fn written(&self) -> String {
         // Everything may be encoded, and these must be.
         let encoded = |part: &str| -> String {
-            let encode =
-                |c: char| if "/#|}%".contains(c) { format!("%{:02x}", u32::from(c)) } else { c.into() };
+            let must = |c: char| "/#|}%$".contains(c) || c.is_control();
+            let encode = |c: char| -> String {
+                let bytes = c.to_string().into_bytes();
+                if must(c) { bytes.iter().map(|byte| format!("%{byte:02x}")).collect() } else { c.into() }
+            };
             part.chars().map(encode).collect()
         };
         let target = match self {

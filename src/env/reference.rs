@@ -102,10 +102,8 @@ impl Reference {
 }
 
 fn is_in(snapshot: &Snapshot, secret: &Secret, project: &str) -> bool {
-    // A uuid is an id. Only if no project has it, it may be the name of one, as with --project.
-    if let Ok(id) = project.parse::<ProjectId>()
-        && snapshot.projects.contains_key(&id)
-    {
+    // A uuid is an id: whoever may name projects must not stand in for one that is gone.
+    if let Ok(id) = project.parse::<ProjectId>() {
         return secret.project_ids.contains(&id);
     }
     let is_called =

@@ -8,7 +8,7 @@ use crate::snapshot::{Secret, Snapshot};
 /// The selectors as given. Without any, everything the token reads.
 #[derive(Clone, Debug, Default)]
 pub struct Selection {
-    /// Ids or names; a text that reads as an id is one.
+    /// Ids or names; a text that reads as an id is one, and never a name.
     pub projects: Vec<String>,
     pub only: Vec<Pattern>,
     pub exclude: Vec<Pattern>,
@@ -91,17 +91,13 @@ fn key_matches(secret: &Secret, pattern: &Pattern) -> bool {
 
 /// A project by id, or by its name if exactly one has it.
 fn find_project(snapshot: &Snapshot, selector: &str) -> Result<ProjectId, Error> {
-    if let Ok(id) = selector.parse::<ProjectId>()
-        && snapshot.projects.contains_key(&id)
-    {
-        return Ok(id);
-    }
-    let named: Vec<ProjectId> = snapshot
-        .projects
-        .iter()
-        .filter(|(_, name)| name.as_deref() == Some(selector))
-        .map(|(&id, _)| id)
-        .collect();
+    let id = selector.parse::<ProjectId>().ok();
+    let is_meant = |other: ProjectId, name: &Option<String>| match id {
+        Some(id) => other == id,
+        None => name.as_deref() == Some(selector),
+    };
+    let named: Vec<ProjectId> =
+        snapshot.projects.iter().filter(|(id, name)| is_meant(**id, name)).map(|(&id, _)| id).collect();
     match named[..] {
         [id] => Ok(id),
         [] => Err(Error::NoMatch {

@@ -45,7 +45,10 @@ impl Template {
             if !before.is_empty() {
                 parts.push(Part::Text(before.into()));
             }
-            let (inside, after) = inside.split_once('}').ok_or("'${bws://' is not closed by '}'")?;
+            // What is not closed before something else begins may be any text, which is not for messages.
+            let runs_on = |inside: &str| inside.contains("${") || inside.contains(char::is_control);
+            let closed = inside.split_once('}').filter(|(inside, _)| !runs_on(inside));
+            let (inside, after) = closed.ok_or("'${bws://' is not closed by '}'")?;
             let (reference, urlencode) = match inside.split_once('|') {
                 None => (inside, false),
                 Some((reference, "urlencode")) => (reference, true),

@@ -41,7 +41,7 @@ impl Error {
             | Self::RateLimited { .. }
             | Self::Unavailable { .. }
             | Self::Intercepted { .. } => Class::Unavailable,
-            Self::GaveUp { last, .. } => last.class(),
+            Self::GaveUp { last: error, .. } | Self::Of { error, .. } => error.class(),
             Self::InvalidClient { .. } => Class::TokenRefused,
             Self::Unauthorized { .. } => Class::SessionRefused,
             Self::CommandNotFound { .. } => Class::NotFound,

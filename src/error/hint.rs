@@ -60,7 +60,7 @@ impl Error {
             }
             Self::Intercepted { .. } => "a proxy or firewall seems to stand in the way".into(),
             Self::Certificate { .. } => "add the issuing CA by --ca-file, or check the server's name and this clock".into(),
-            Self::GaveUp { last, .. } => last.hint(),
+            Self::GaveUp { last: error, .. } | Self::Of { error, .. } => error.hint(),
             Self::InvalidClient { .. } => {
                 "likely causes, in order: wrong region or server (--region, --server-url), token expired, revoked, \
                  mistyped, organization disabled"

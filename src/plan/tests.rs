@@ -151,6 +151,7 @@ fn projects_and_unknown_variables() {
     assert_eq!(projects(&[], ""), [""; 0]);
     assert_eq!(projects(&[], "a"), ["a"]);
     assert_eq!(projects(&["--project", "b", "--project-id", "c"], "a"), ["b", "c"]);
+    assert_eq!(projects(&["--all"], "a"), [""; 0], "what is typed wins");
     let variables =
         [("BWS_EXEC_PROJCET", "a"), ("BWS_EXEC_", "b"), ("BWS_EXECUTE", "c"), ("BWS_EXEC_PROJECT", "d")];
     assert_eq!(

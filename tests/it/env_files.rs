@@ -213,7 +213,11 @@ fn a_file_that_sets_nothing_is_warned_about() {
         let (files, launch) = launch(&scenario, [text]);
         let outcome = launch.command(["/usr/bin/env"]).run();
         let path = files.0.path().join("0");
-        let warning = format!("bws-exec: warning: the env file {} sets nothing\n", path.display());
+        let warning = format!(
+            "bws-exec: warning: the env file {} sets nothing\nbws-exec: warning: no reference was found, so all 1 \
+             secrets are injected; a selector narrows that, --all says it aloud\n",
+            path.display()
+        );
         assert_eq!((outcome.text().as_str(), outcome.stderr), ("KEY=secret\n", warning));
     }
 }
@@ -222,11 +226,13 @@ fn a_file_that_sets_nothing_is_warned_about() {
 #[test]
 fn a_scheme_inside_a_plain_value_is_warned_about() {
     let scenario = Scenario::new().secret("KEY", "secret");
-    for value in ["' bws://KEY'", "x=bws://KEY", "$bws://KEY", "${ bws://KEY}"] {
+    for value in ["' bws://KEY'", "x=bws://KEY", "$bws://KEY", "${ bws://KEY}", "bws:web/KEY", "${bws:/KEY}"]
+    {
         let (files, launch) = launch(&scenario, [&format!("\nA={value}")]);
         let outcome = launch.option("--all").command(["/usr/bin/printenv", "A"]).run();
         let warning = format!(
-            "bws-exec: warning: {}:2: the value of 'A' has bws:// inside and is passed on as it is; write ${{bws://REF}}\n",
+            "bws-exec: warning: {}:2: the value of 'A' is no reference, though it has 'bws:' in it; write bws://REF, \
+             or ${{bws://REF}} inside text\n",
             files.0.path().join("0").display()
         );
         assert_eq!((outcome.text(), outcome.stderr), (format!("{}\n", value.trim_matches('\'')), warning));
@@ -259,4 +265,50 @@ fn what_a_dry_run_says() {
     assert!(text.contains(&format!("\nPLAIN     12  {path}:2: plain value\n")), "{text}");
     assert!(text.contains(&format!("\nBOTH      34  {path}:3: {secret} and {secret}\n")), "{text}");
     assert!(!text.contains("canary"), "{text}");
+}
+
+/// Whatever stands after a reference that is not closed may be a password.
+#[test]
+fn a_template_that_is_not_closed_shows_nothing_of_what_follows() {
+    let scenario = Scenario::new().secret("USER", "app");
+    for value in
+        ["\"pg://${bws://USER:hunter2@${HOST}/db\"", "\"${bws://USER#/hunter2\nB}\"", "'${bws://USER hunter2"]
+    {
+        let (_files, launch) = launch(&scenario, [&format!("A={value}\n")]);
+        let outcome = launch.command(["true"]).run();
+        outcome.failed_with(125, "env-file");
+        assert!(!outcome.stderr.contains("hunter2"), "{}", outcome.stderr);
+    }
+}
+
+/// By the time it was read, standard input would be empty, and everything injected.
+#[test]
+fn one_standard_input_cannot_be_token_and_env_file() {
+    let scenario = Scenario::new();
+    let options = ["--access-token-fd=0", "--env-file=/dev/stdin"];
+    let launch = scenario.launch_without_token().options(options).stdin(&scenario.token);
+    launch.command(["true"]).run().failed(
+        125,
+        "bws-exec: error[usage]: --access-token-fd 0 and --env-file both read standard input\n\
+         bws-exec: hint: give the token by --access-token-file or another descriptor\n",
+    );
+}
+
+/// As people read it, and with what is required at the end.
+#[test]
+fn problems_stand_in_the_order_of_the_file() {
+    let scenario = Scenario::new();
+    let (files, launch) = launch(&scenario, ["A=bws://ONE\nB=bws://TWO\n"]);
+    let outcome = launch.options(["--require=C", "--dry-run=json"]).run();
+    let json: serde_json::Value = serde_json::from_slice(&outcome.stdout).unwrap();
+    let messages: Vec<&str> =
+        json["problems"].as_array().unwrap().iter().map(|it| it["message"].as_str().unwrap()).collect();
+    let path = files.0.path().join("0").display().to_string();
+    let missing = |line: usize, name: &str, reference: &str| {
+        format!("{path}:{line} {name}: '{reference}' refers to no secret that this token can read")
+    };
+    assert_eq!(
+        messages,
+        [missing(1, "A", "ONE").as_str(), &missing(2, "B", "TWO"), "'C' is required and would not be set"]
+    );
 }

@@ -41,7 +41,7 @@ fn references_to_nothing() {
     let scenario = Scenario::new();
     let id = scenario.vault.owner().create_secret(scenario.project, "DB", CANARY);
     let missing = |reference: &str, hint: &str| {
-        let message = format!("'{reference}' refers to no secret that this token can read");
+        let message = format!("--map X: '{reference}' refers to no secret that this token can read");
         refused(
             scenario.launch().options(["--map", &format!("X={reference}")]),
             "missing-secret",
@@ -70,7 +70,7 @@ fn references_to_more_than_one() {
     let outcome = echo(scenario.launch().options(["--map", "X=DB"])).run();
     // They stand in the order in which the server gives them.
     described.sort_by_key(|secret| outcome.stderr.find(secret));
-    let message = format!("'DB' is ambiguous: {}; {}", described[0], described[1]);
+    let message = format!("--map X: 'DB' is ambiguous: {}; {}", described[0], described[1]);
     let hint = "name its project, PROJECT/KEY, or give its id";
     outcome.failed(125, &error("ambiguous-reference", &message, hint));
 }
@@ -83,7 +83,7 @@ fn pointers_to_nothing() {
     let json = in_web("JSON", owner.create_secret(scenario.project, "JSON", document));
     let text = in_web("TEXT", owner.create_secret(scenario.project, "TEXT", CANARY));
     let nothing = |reference: &str, secret: &str, problem: &str, hint: &str| {
-        let message = format!("'{reference}' leads to nothing in {secret}: {problem}");
+        let message = format!("--map X: '{reference}' leads to nothing in {secret}: {problem}");
         refused(scenario.launch().options(["--map", &format!("X={reference}")]), "pointer", &message, hint);
     };
     let check = "check what follows '#', or allow its absence by --optional NAME";
@@ -162,7 +162,7 @@ fn env_files_that_cannot_be_used() {
     let id = "11111111-2222-3333-4444-555555555555";
     line(&format!("{id} >"), ":1:1", &format!("after '{id} >' there must be the name of a variable"));
     line(&format!("{id} > A # b"), ":1:1", &format!("after '{id} >' there must be the name of a variable"));
-    check(b"A=1\nB=\xff", ":2:1", "it is not UTF-8", LINE_HINT);
+    check(b"A=1\nB=\xff", ":2:3", "it is not UTF-8", LINE_HINT);
 
     let unreadable = |path: &str, problem: &str| {
         let message = format!("cannot use the env file {path}: {problem}");

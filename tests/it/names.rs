@@ -70,7 +70,7 @@ fn each_kind_of_refusal() {
 }
 
 /// One name of every class in the survey of what programs take from their environment.
-const DANGEROUS: [&str; 44] = [
+const DANGEROUS: [&str; 46] = [
     "LD_PRELOAD",
     "LD_AUDIT",
     "LD_LIBRARY_PATH",
@@ -115,6 +115,8 @@ const DANGEROUS: [&str; 44] = [
     "LISTEN_FDS",
     "BWS_SERVER_URL",
     "npm_config_script_shell",
+    "NPM_CONFIG_SCRIPT_SHELL",
+    "GIT_PROXY_COMMAND",
 ];
 
 #[test]
@@ -136,7 +138,7 @@ fn every_dangerous_class_is_refused() {
     // A real run names the first and says that there are more.
     let outcome = scenario.launch().command(["true"]).run();
     outcome.failed_with(125, "dangerous-name");
-    let warning = "bws-exec: warning: there are 44 problems; the first follows, --dry-run shows all\n";
+    let warning = "bws-exec: warning: there are 46 problems; the first follows, --dry-run shows all\n";
     assert!(outcome.stderr.starts_with(warning), "{}", outcome.stderr);
     assert_eq!(outcome.stderr.lines().count(), 3);
     // The secret's own key does not matter where it does not name the variable.

@@ -159,14 +159,14 @@ fn selected<'a>(secrets: &'a [Given], selection: &Selection) -> Option<Vec<&'a G
     Some(secrets.iter().filter(is_in_one).filter(wanted).filter(|secret| !excluded(secret)).collect())
 }
 
-/// The project with this id, else the only one of this name.
+/// What reads as an id is one; else the only project of this name.
 fn one_project(secrets: &[Given], text: &str) -> Option<u128> {
     let all: BTreeSet<(u128, &str)> = secrets
         .iter()
         .flat_map(|secret| secret.projects.iter().map(|(id, name)| (*id, name.as_str())))
         .collect();
-    if let Some((id, _)) = all.iter().find(|(id, _)| super::is_id(text, *id)) {
-        return Some(*id);
+    if super::is_any_id(text) {
+        return all.iter().find(|(id, _)| super::is_id(text, *id)).map(|(id, _)| *id);
     }
     let named: Vec<u128> = all.iter().filter(|(_, name)| *name == text).map(|(id, _)| *id).collect();
     if let [id] = named[..] { Some(id) } else { None }
@@ -242,9 +242,6 @@ impl Part {
 
 impl Reference {
     fn secret<'a>(&self, secrets: &'a [Given]) -> Result<&'a Given, Failure> {
-        let is_known = |text: &str| {
-            secrets.iter().flat_map(|secret| &secret.projects).any(|(id, _)| super::is_id(text, *id))
-        };
         let found: Vec<&Given> = match self {
             Reference::Id { id, .. } => secrets.iter().filter(|secret| secret.id == *id).collect(),
             Reference::Key { project, key, .. } => secrets
@@ -252,7 +249,7 @@ impl Reference {
                 .filter(|secret| secret.key == *key)
                 .filter(|secret| match project {
                     None => true,
-                    Some(text) if is_known(text) => {
+                    Some(text) if super::is_any_id(text) => {
                         secret.projects.iter().any(|(id, _)| super::is_id(text, *id))
                     }
                     Some(text) => secret.projects.iter().any(|(_, name)| name == text),
