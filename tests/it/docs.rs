@@ -267,3 +267,35 @@ fn links_lead_somewhere() {
         }
     }
 }
+
+/// The container and the unit of the README: their variables and command lines, with a token and a
+/// command of this machine.
+#[test]
+fn the_container_and_the_unit_of_the_readme() {
+    let blocks = blocks(&Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md"));
+    let line = |info: &str, start: &str| -> String {
+        let block = blocks.iter().find(|block| block.info == info).expect("the README has it");
+        block.text.lines().find_map(|line| line.strip_prefix(start)).expect("it has such a line").to_owned()
+    };
+    let scenario = Scenario::new().secret("NAME", "value");
+    let directory = tempfile::tempdir().unwrap();
+    let token = directory.path().join("bws-access-token");
+    fs::write(&token, &scenario.token).unwrap();
+    fs::set_permissions(&token, fs::Permissions::from_mode(0o400)).unwrap();
+    let runs = |words: &[&str], launch: Launch| {
+        assert_eq!((words[0].rsplit('/').next(), words[1], words.len()), (Some("bws-exec"), "--", 3));
+        assert_eq!(launch.command(["printenv", "NAME"]).run().succeeded().text(), "value\n");
+    };
+
+    let (name, path) =
+        line("dockerfile", "ENV ").split_once('=').map(|(n, p)| (n.to_owned(), p.to_owned())).unwrap();
+    assert!(path.ends_with("/bws-access-token"));
+    let entrypoint: Vec<String> = serde_json::from_str(&line("dockerfile", "ENTRYPOINT ")).unwrap();
+    let words: Vec<&str> = entrypoint.iter().map(String::as_str).collect();
+    runs(&words, scenario.launch_without_token().env(name, &token));
+
+    assert!(line("ini", "LoadCredential=").starts_with("bws-access-token:"));
+    let command = line("ini", "ExecStart=");
+    let words: Vec<&str> = command.split(' ').collect();
+    runs(&words, scenario.launch_without_token().env("CREDENTIALS_DIRECTORY", directory.path()));
+}
