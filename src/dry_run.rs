@@ -132,8 +132,7 @@ impl DryRun<'_> {
             .problems
             .iter()
             .map(|problem| {
-                let (message, hint) = (redact(&problem.to_string()), redact(&problem.hint()));
-                json!({ "slug": problem.slug(), "message": message, "hint": hint })
+                json!({ "slug": problem.slug(), "message": problem.to_string(), "hint": problem.hint() })
             })
             .collect();
         json!({
@@ -144,8 +143,8 @@ impl DryRun<'_> {
             "variables": variables,
             "inherited": self.inherited(),
             "unused": unused,
-            "warnings": texts(self.plan.warnings.iter().chain(&self.environment.warnings)),
-            "notices": texts(self.environment.notices.iter()),
+            "warnings": self.plan.warnings.iter().chain(&self.environment.warnings).collect::<Vec<_>>(),
+            "notices": self.environment.notices,
             "problems": problems,
             "exit_code": self.environment.problems.first().map_or(0, |problem| problem.exit().code()),
         })
@@ -171,11 +170,6 @@ fn escaped(json: &Json) -> String {
         }
     }
     text
-}
-
-/// Without what looks like an access token, as on stderr.
-fn texts<'a>(texts: impl Iterator<Item = &'a String>) -> Vec<String> {
-    texts.map(|text| redact(text)).collect()
 }
 
 /// "1 secret", "2 secrets".

@@ -96,7 +96,7 @@ pub enum Error {
 
     // What is to be injected.
     #[error("{selector} matches no secret that this token can read")]
-    NoMatch { selector: String, candidates: String },
+    NoMatch { selector: String, hint: String },
     #[error("project name '{name}' is ambiguous: {candidates}")]
     AmbiguousProject { name: String, candidates: String },
     /// Which reference it was.
@@ -288,17 +288,6 @@ impl Error {
             Self::RateLimited { retry_after, .. } | Self::Unavailable { retry_after, .. } => *retry_after,
             _ => None,
         }
-    }
-
-    /// Names the secret as it is known to people: never by its value.
-    pub fn secret_name(key: Option<&str>, id: SecretId, projects: &[String]) -> String {
-        let key = key.map(|key| format!("'{key}', ")).unwrap_or_default();
-        let projects = match projects {
-            [] => "in no project".to_owned(),
-            [one] => format!("in project {one}"),
-            many => format!("in projects {}", many.join(", ")),
-        };
-        format!("secret {key}id {id}, {projects}")
     }
 }
 

@@ -35,6 +35,7 @@ impl RunPlan {
         args: Args,
         tokens: Vec<TokenSource>,
         env_files: Vec<EnvFile>,
+        deadline: Deadline,
         host: &Host,
     ) -> Result<Self, Error> {
         let mut warnings = unknown_variables(host);
@@ -60,7 +61,7 @@ impl RunPlan {
         Ok(Self {
             servers,
             transport: transport(&args, host),
-            deadline: deadline(&args, host)?,
+            deadline,
             environment: environment(&args, env_files, host)?,
             tokens,
             dry_run: args.dry_run,

@@ -63,7 +63,7 @@ impl Report {
 
     pub fn warning(&self, text: &str) {
         if self.verbosity != Verbosity::Quiet {
-            speak(&format!("bws-exec: warning: {}\n", shown(text)));
+            line("warning", text);
         }
     }
 
@@ -73,14 +73,14 @@ impl Report {
 
     pub fn notice(&self, text: &str) {
         if self.verbosity == Verbosity::Verbose {
-            speak(&format!("bws-exec: notice: {}\n", shown(text)));
+            line("notice", text);
         }
     }
 
     /// A dry run says what a run would only say with `-v`.
     pub fn dry_run_notice(&self, text: &str) {
         if self.verbosity != Verbosity::Quiet {
-            speak(&format!("bws-exec: notice: {}\n", shown(text)));
+            line("notice", text);
         }
     }
 
@@ -122,6 +122,10 @@ pub fn print(text: &str) -> Result<(), Error> {
 pub fn panicked(info: &std::panic::PanicHookInfo<'_>) {
     let place = info.location().map(|at| format!("{}:{}", at.file(), at.line())).unwrap_or_default();
     Report::default().error(&Error::Internal(format!("a bug at {place}")));
+}
+
+fn line(level: &str, text: &str) {
+    speak(&format!("bws-exec: {level}: {}\n", shown(text)));
 }
 
 /// One write, so that lines of many launches do not mix. There is nobody to tell if it fails.

@@ -50,8 +50,9 @@ fn failed(report: &Report, error: &Error) -> Exit {
 fn stages(args: Args, token: Option<TokenText>, mut host: Host, report: &Report) -> Result<Exit, Error> {
     report.phase(Phase::Start);
     let tokens = config::token_sources(&args, token, &mut host)?;
-    let env_files = config::env_files(&args.env_file, plan::deadline(&args, &host)?)?;
-    let plan = RunPlan::new(args, tokens, env_files, &host)?;
+    let deadline = plan::deadline(&args, &host)?;
+    let env_files = config::env_files(&args.env_file, deadline)?;
+    let plan = RunPlan::new(args, tokens, env_files, deadline, &host)?;
     report.warnings(&plan.warnings);
     let program = exec::locate(plan.command.first(), host.var(env_vars::PATH))?;
     let token = config::read_token(&plan.tokens, plan.deadline, |text| report.warning(text))?;

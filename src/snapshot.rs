@@ -79,10 +79,16 @@ impl Snapshot {
         Error::Undecryptable { secret: self.describe(secret), part, problem }
     }
 
-    /// The secret as people know it: key, id and projects.
+    /// The secret as people know it: key, id and projects. Never its value.
     pub fn describe(&self, secret: &Secret) -> String {
+        let key = secret.key.as_ref().map(|key| format!("'{key}', ")).unwrap_or_default();
         let projects: Vec<String> = secret.project_ids.iter().map(|&id| self.project_name(id)).collect();
-        Error::secret_name(secret.key.as_deref().ok(), secret.id, &projects)
+        let projects = match &projects[..] {
+            [] => "in no project".to_owned(),
+            [one] => format!("in project {one}"),
+            many => format!("in projects {}", many.join(", ")),
+        };
+        format!("secret {key}id {}, {projects}", secret.id)
     }
 
     /// A project's name, or its id where the name is not known.

@@ -53,7 +53,7 @@ impl Selection {
                 if !in_projects.iter().any(|secret| key_matches(secret, pattern)) {
                     result.problems.push(Error::NoMatch {
                         selector: format!("{option} '{pattern}'"),
-                        candidates:
+                        hint:
                             "bws-exec --dry-run lists the keys; a glob is matched against the key as stored"
                                 .into(),
                     });
@@ -100,10 +100,7 @@ fn find_project(snapshot: &Snapshot, selector: &str) -> Result<ProjectId, Error>
         snapshot.projects.iter().filter(|(id, name)| is_meant(**id, name)).map(|(&id, _)| id).collect();
     match named[..] {
         [id] => Ok(id),
-        [] => Err(Error::NoMatch {
-            selector: format!("--project '{selector}'"),
-            candidates: projects(snapshot),
-        }),
+        [] => Err(Error::NoMatch { selector: format!("--project '{selector}'"), hint: projects(snapshot) }),
         _ => Err(Error::AmbiguousProject { name: selector.into(), candidates: join(named.iter()) }),
     }
 }

@@ -9,7 +9,7 @@ impl Error {
             "check --server-url, --api-url and --identity-url: they must be the base URLs of Bitwarden's API";
         const NAME: &str = "rename the secret, use --uuids-as-keynames, leave it out by --exclude";
         match self {
-            Self::Usage { hint, .. } => hint.clone(),
+            Self::Usage { hint, .. } | Self::NoMatch { hint, .. } => hint.clone(),
             Self::TokenMissing => "set BWS_ACCESS_TOKEN or BWS_ACCESS_TOKEN_FILE, or give --access-token-file PATH".into(),
             Self::TokenMalformed { .. } => {
                 "copy the whole token again: it looks like 0.<uuid>.<secret>:<base64 key>, without quotes".into()
@@ -87,7 +87,6 @@ impl Error {
                 let selector = if *part == "key" { "--only" } else { "--exclude" };
                 format!("{way}, or leave it out by {selector} or --project")
             }
-            Self::NoMatch { candidates, .. } => candidates.clone(),
             Self::AmbiguousProject { .. } => "give the project's id instead".into(),
             Self::InvalidName { unusual_but_possible: true, name, id, .. } => {
                 format!("{NAME} and name it by --map NAME={id}, or accept it by --allow-name '{}'", name.replace('\'', "'\\''"))

@@ -19,7 +19,10 @@ pub fn plan(options: &[&str], variables: &[(&str, &str)]) -> Result<RunPlan, Err
     };
     let words = options.iter().chain(&["--", "true"]).map(OsString::from).collect();
     match CommandLine::new(words).parse()? {
-        Parsed::Run(args) => RunPlan::new(*args, Vec::new(), Vec::new(), &host),
+        Parsed::Run(args) => {
+            let deadline = deadline(&args, &host)?;
+            RunPlan::new(*args, Vec::new(), Vec::new(), deadline, &host)
+        }
         Parsed::Print(text) => panic!("nothing was asked: {text}"),
     }
 }
