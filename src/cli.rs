@@ -73,7 +73,7 @@ pub struct Args {
     /// Leave out secrets whose key matches; repeatable
     #[arg(long, value_name = "GLOB", help_heading = SECRETS)]
     pub exclude: Vec<String>,
-    /// Inject everything the token can read, beside references too
+    /// Inject in bulk beside references too: everything, unless other selectors narrow it
     #[arg(long, help_heading = SECRETS)]
     pub all: bool,
     /// Set NAME to one secret: REF is an id, KEY or PROJECT/KEY, then #/json/pointer; repeatable
