@@ -64,6 +64,22 @@ pub struct Args {
     #[arg(long, value_name = "DURATION", value_parser = parse_duration, help_heading = SERVER)]
     pub deadline: Option<Duration>,
 
+    /// Keep a sealed copy of the secrets, and the session, in our own directory below DIR
+    #[arg(long, value_name = "DIR", help_heading = CACHE)]
+    pub cache_dir: Option<PathBuf>,
+    /// Use no copy whose last successful login is longer ago [default: 24h]
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration, help_heading = CACHE)]
+    pub max_stale: Option<Duration>,
+    /// Use a copy fetched less than this ago without asking the server [default: 0]
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration, help_heading = CACHE)]
+    pub max_age: Option<Duration>,
+    /// Use the copy only
+    #[arg(long, help_heading = CACHE)]
+    pub offline: bool,
+    /// Log in at each start: a revoked token is refused at once
+    #[arg(long, help_heading = CACHE)]
+    pub no_session_cache: bool,
+
     /// Inject the secrets of this project; repeatable
     #[arg(long, visible_alias = "project-id", value_name = "ID|NAME", help_heading = SECRETS)]
     pub project: Vec<String>,
@@ -156,6 +172,7 @@ pub struct Args {
 
 const TOKEN: &str = "Access token (the first that is given wins)";
 const SERVER: &str = "Server";
+const CACHE: &str = "Cache (without --cache-dir nothing is written anywhere)";
 const SECRETS: &str = "Secrets (all that the token can read, unless some are selected or named)";
 const ENVIRONMENT: &str = "Environment";
 const PROCESS: &str = "Process";
@@ -169,7 +186,8 @@ $CREDENTIALS_DIRECTORY/bws-access-token.
 The server: --api-url with --identity-url, --server-url or --region; BWS_SERVER_URL; BWS_REGION;
 a profile of `bws`; us.
 Other variables: BWS_CONFIG_FILE, BWS_PROFILE, BWS_UUIDS_AS_KEYNAMES, BWS_EXEC_PROJECT,
-BWS_EXEC_DEADLINE, SSL_CERT_FILE, SSL_CERT_DIR, HTTPS_PROXY, NO_PROXY.
+BWS_EXEC_DEADLINE, BWS_EXEC_CACHE_DIR, BWS_EXEC_MAX_STALE, BWS_EXEC_MAX_AGE, SSL_CERT_FILE,
+SSL_CERT_DIR, HTTPS_PROXY, NO_PROXY.
 
 Exit codes: 125 we failed for good, 75 we failed and trying again may help, 126 COMMAND cannot be
 executed, 127 COMMAND not found. Any other is COMMAND's own, for we have become it.

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 /// A moment by which every wait ends.
 #[derive(Clone, Copy, Debug)]
 pub struct Deadline {
+    pub started: Instant,
     pub at: Instant,
     pub budget: Duration,
 }
@@ -14,12 +15,32 @@ impl Deadline {
     pub fn new(started: Instant, budget: Duration) -> Self {
         // A budget beyond the clock's range is as good as a century.
         let at = started.checked_add(budget).unwrap_or(started + Duration::from_secs(100 * 365 * 86_400));
-        Self { at, budget }
+        Self { started, at, budget }
+    }
+
+    /// The same budget, of which no more than `limit` may be used from now on.
+    pub fn within(self, limit: Duration) -> Self {
+        Self { at: self.at.min(Instant::now() + limit.min(self.left())), ..self }
     }
 
     /// What is left of it.
     pub fn left(&self) -> Duration {
         self.at.saturating_duration_since(Instant::now())
+    }
+}
+
+/// An age as people say it: `12s`, `5m 12s`, `3h 5m`, `2d 3h`.
+pub fn rough(duration: Duration) -> String {
+    let seconds = duration.as_secs();
+    let two = |large: u64, large_unit: &str, small: u64, small_unit: &str| match small {
+        0 => format!("{large}{large_unit}"),
+        _ => format!("{large}{large_unit} {small}{small_unit}"),
+    };
+    match seconds {
+        0..60 => format!("{seconds}s"),
+        60..3600 => two(seconds / 60, "m", seconds % 60, "s"),
+        3600..86_400 => two(seconds / 3600, "h", seconds % 3600 / 60, "m"),
+        _ => two(seconds / 86_400, "d", seconds % 86_400 / 3600, "h"),
     }
 }
 
@@ -46,6 +67,21 @@ pub fn parse_duration(text: &str) -> Result<Duration, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn ages() {
+        for (seconds, text) in [
+            (0, "0s"),
+            (59, "59s"),
+            (60, "1m"),
+            (312, "5m 12s"),
+            (11_100, "3h 5m"),
+            (86_400, "1d"),
+            (183_600, "2d 3h"),
+        ] {
+            assert_eq!(rough(Duration::from_secs(seconds)), text);
+        }
+    }
 
     #[test]
     fn durations() {

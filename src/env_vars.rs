@@ -14,8 +14,11 @@ pub const UUIDS_AS_KEYNAMES: &str = "BWS_UUIDS_AS_KEYNAMES";
 pub const OWN_PREFIX: &str = "BWS_EXEC_";
 pub const PROJECT: &str = "BWS_EXEC_PROJECT";
 pub const DEADLINE: &str = "BWS_EXEC_DEADLINE";
+pub const CACHE_DIR: &str = "BWS_EXEC_CACHE_DIR";
+pub const MAX_STALE: &str = "BWS_EXEC_MAX_STALE";
+pub const MAX_AGE: &str = "BWS_EXEC_MAX_AGE";
 /// Those that exist. Any other name with the prefix is most likely a mistyped one of these.
-pub const OWN: [&str; 2] = [PROJECT, DEADLINE];
+pub const OWN: [&str; 5] = [PROJECT, DEADLINE, CACHE_DIR, MAX_STALE, MAX_AGE];
 
 /// `systemd.exec(5)`: where credentials are, and the descriptor of that name.
 pub const CREDENTIALS_DIRECTORY: &str = "CREDENTIALS_DIRECTORY";

@@ -5,6 +5,8 @@
 mod class;
 mod hint;
 
+pub use class::Class;
+
 use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -65,6 +67,14 @@ pub enum Error {
     Certificate { host: String, problem: String },
     #[error("{last} ({attempts} attempts within --deadline {})", seconds(*.deadline))]
     GaveUp { last: Box<Error>, attempts: u32, deadline: Duration },
+
+    // The sealed copy, where it is all there is.
+    #[error("{} holds no copy for this token and server", path.display())]
+    NoCopy { path: PathBuf },
+    #[error("the copy in {} is too old: {age}", path.display())]
+    CopyTooOld { path: PathBuf, age: String },
+    #[error("cannot use the copy in {problem}")]
+    CopyUnusable { problem: String },
 
     // What the server said.
     #[error("{host} refused the access token {token} (invalid_client)")]
@@ -245,6 +255,9 @@ impl Error {
             Self::Intercepted { .. } => "intercepted",
             Self::Certificate { .. } => "certificate",
             Self::GaveUp { last: error, .. } | Self::Of { error, .. } => error.slug(),
+            Self::NoCopy { .. } => "no-copy",
+            Self::CopyTooOld { .. } => "copy-too-old",
+            Self::CopyUnusable { .. } => "copy-unusable",
             Self::InvalidClient { .. } => "invalid-client",
             Self::LoginRefused { .. } => "login-refused",
             Self::Unauthorized { .. } => "unauthorized",

@@ -13,6 +13,16 @@ macro_rules! id {
         #[serde(transparent)]
         pub struct $name(Uuid);
 
+        impl $name {
+            pub const fn from_bytes(bytes: [u8; 16]) -> Self {
+                Self(Uuid::from_bytes(bytes))
+            }
+
+            pub const fn as_bytes(&self) -> &[u8; 16] {
+                self.0.as_bytes()
+            }
+        }
+
         /// Reads an id in any form the `uuid` crate knows, as Bitwarden's clients do.
         impl std::str::FromStr for $name {
             type Err = uuid::Error;

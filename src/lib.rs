@@ -22,19 +22,21 @@
 //! | `exec` | locate COMMAND, become it |
 //! | `host` | the outside world, read once; hardening |
 //! | `env` | snapshot + inherited -> the command's environment |
+//! | `cache` | what is kept sealed on disk, if asked to |
 //! | `api` | HTTP: login, sync, retries |
 //! | `snapshot` | what a token can read |
 //! | `report` | our only words |
 //! | `token` | the access token |
 //! | `read` | files that others name, bounded |
 //! | `crypto` | keys, `EncString`, derivation |
-//! | `error`, `exit`, `ids`, `secret`, `deadline`, `env_vars` | vocabulary |
+//! | `error`, `exit`, `ids`, `secret`, `deadline`, `random`, `env_vars` | vocabulary |
 //! | `sys` | the kernel, and the only `unsafe` |
 #![deny(unsafe_code)]
 // One place that prints (`report`), one that ends the process (`main`), no panic by convenience.
 #![deny(clippy::print_stdout, clippy::print_stderr, clippy::exit, clippy::unwrap_used)]
 
 mod api;
+mod cache;
 mod cli;
 mod config;
 mod crypto;
@@ -48,6 +50,7 @@ mod exit;
 mod host;
 mod ids;
 mod plan;
+mod random;
 mod read;
 pub mod report;
 mod run;

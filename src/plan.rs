@@ -1,8 +1,10 @@
 //! What the command line means, once the variables are known. Pure: it opens nothing.
 
 use std::ffi::OsString;
+use std::time::Duration;
 
 use crate::api::{Transport, Trust};
+use crate::cache;
 use crate::cli::{Args, DryRunFormat};
 use crate::config::{ServerChoice, TokenSource};
 use crate::deadline::{Deadline, parse_duration};
@@ -21,6 +23,8 @@ pub struct RunPlan {
     pub servers: ServerChoice,
     pub transport: Transport,
     pub deadline: Deadline,
+    /// Without it nothing is written anywhere.
+    pub cache: Option<cache::Settings>,
     pub environment: Policy,
     pub dry_run: Option<DryRunFormat>,
     /// May be empty in a dry run only.
@@ -28,7 +32,8 @@ pub struct RunPlan {
     pub warnings: Vec<String>,
 }
 
-const DEADLINE: std::time::Duration = std::time::Duration::from_secs(30);
+const DEADLINE: Duration = Duration::from_secs(30);
+const MAX_STALE: Duration = Duration::from_secs(24 * 60 * 60);
 
 impl RunPlan {
     pub fn new(
@@ -62,6 +67,7 @@ impl RunPlan {
             servers,
             transport: transport(&args, host),
             deadline,
+            cache: cache(&args, host)?,
             environment: environment(&args, env_files, host)?,
             tokens,
             dry_run: args.dry_run,
@@ -92,19 +98,52 @@ fn unknown_variables(host: &Host) -> Vec<String> {
 
 /// Needed before the rest, to read what the rest is made of.
 pub fn deadline(args: &Args, host: &Host) -> Result<Deadline, Error> {
-    let (budget, origin) = match (args.deadline, host.text(env_vars::DEADLINE)) {
-        (Some(typed), _) => (typed, "--deadline"),
-        (None, Some(text)) => {
-            let problem =
-                |problem| Error::usage(format!("invalid value '{text}' for {}", env_vars::DEADLINE), problem);
-            (parse_duration(&text).map_err(problem)?, env_vars::DEADLINE)
-        }
-        (None, None) => (DEADLINE, "--deadline"),
-    };
+    let typed = args.deadline.is_some();
+    let budget = duration(args.deadline, env_vars::DEADLINE, host)?.unwrap_or(DEADLINE);
+    let origin = if typed { "--deadline" } else { env_vars::DEADLINE };
     if budget.is_zero() {
         return Err(Error::usage(format!("{origin} 0 leaves no time for anything"), "the default is 30s"));
     }
     Ok(Deadline::new(host.started, budget))
+}
+
+/// What was typed, else the variable.
+fn duration(typed: Option<Duration>, variable: &str, host: &Host) -> Result<Option<Duration>, Error> {
+    match (typed, host.text(variable)) {
+        (Some(typed), _) => Ok(Some(typed)),
+        (None, Some(text)) => parse_duration(&text)
+            .map(Some)
+            .map_err(|problem| Error::usage(format!("invalid value '{text}' for {variable}"), problem)),
+        (None, None) => Ok(None),
+    }
+}
+
+fn cache(args: &Args, host: &Host) -> Result<Option<cache::Settings>, Error> {
+    let Some(directory) = args.cache_dir.clone().or_else(|| host.path(env_vars::CACHE_DIR)) else {
+        // The variables may be those of an image that gets its directory, or none, when it is run.
+        let alone = [
+            args.offline.then_some("--offline"),
+            args.max_stale.map(|_| "--max-stale"),
+            args.max_age.map(|_| "--max-age"),
+        ];
+        return match alone.into_iter().flatten().next() {
+            Some(option) => Err(Error::usage(
+                format!("{option} needs --cache-dir: there is no copy without it"),
+                "for example: --cache-dir /var/cache/app",
+            )),
+            None => Ok(None),
+        };
+    };
+    if directory.as_os_str().is_empty() {
+        return Err(Error::usage("--cache-dir is empty", "for example: --cache-dir /var/cache/app"));
+    }
+    Ok(Some(cache::Settings {
+        directory,
+        max_stale: duration(args.max_stale, env_vars::MAX_STALE, host)?.unwrap_or(MAX_STALE),
+        max_age: duration(args.max_age, env_vars::MAX_AGE, host)?.unwrap_or_default(),
+        offline: args.offline,
+        keep_session: !args.no_session_cache,
+    }))
 }
 
 fn transport(args: &Args, host: &Host) -> Transport {

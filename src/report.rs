@@ -8,6 +8,7 @@ use std::cell::RefCell;
 use std::fs::File;
 use std::io::Write;
 use std::os::fd::AsFd;
+use std::time::Duration;
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use serde_json::{Value, json};
@@ -93,6 +94,16 @@ impl Report {
             Phase::Exec => "exec",
         };
         self.status_line(json!({ "phase": name }));
+    }
+
+    /// That the secrets of this run are a copy's, and why.
+    pub fn copy(&self, because: &str, fetched: Duration, proved: Duration) {
+        self.status_line(json!({
+            "phase": "copy",
+            "because": because,
+            "fetched_seconds_ago": fetched.as_secs(),
+            "login_seconds_ago": proved.as_secs(),
+        }));
     }
 
     /// One JSON line. A reader that is gone or does not read must not hold up the launch, so a line

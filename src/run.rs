@@ -57,7 +57,7 @@ fn stages(args: Args, token: Option<TokenText>, mut host: Host, report: &Report)
     let program = exec::locate(plan.command.first(), host.var(env_vars::PATH))?;
     let token = config::read_token(&plan.tokens, plan.deadline, |text| report.warning(text))?;
     let servers = plan.servers.choose(token.id, plan.deadline)?;
-    let snapshot = Source::new(&plan, &servers, token, report)?.load()?;
+    let snapshot = Source::new(&plan, &servers, token, report).load()?;
     report.phase(Phase::Resolve);
     let mut environment = EnvPlan::build(&snapshot, &plan.environment, &host.environment);
     environment.check(&plan.command, host.limits);

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::time::Duration;
 
 use crate::crypto::{EncString, SymmetricKey};
 use crate::error::{CryptoProblem, Error};
@@ -31,17 +32,28 @@ pub struct Secret {
     pub project_ids: Vec<ProjectId>,
 }
 
+/// How a snapshot came here. What is done with it does not depend on it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Freshness {
+    /// Fetched by this run, or by another one that began to while this one waited.
+    Fetched,
+    /// The sealed copy of an earlier run: so long ago it was fetched, and so long ago was the login
+    /// behind it.
+    Copied { fetched: Duration, proved: Duration },
+}
+
 /// Everything one fetch brought.
 pub struct Snapshot {
     pub secrets: Vec<Secret>,
     /// Names of the projects seen; `None` where a name could not be decrypted.
     pub projects: BTreeMap<ProjectId, Option<String>>,
+    pub freshness: Freshness,
     key: SymmetricKey,
 }
 
 impl Snapshot {
     /// Decrypts keys and project names. What cannot be decrypted stays in the list, marked.
-    pub fn new(key: SymmetricKey, encrypted: Vec<EncryptedSecret>) -> Self {
+    pub fn new(key: SymmetricKey, encrypted: Vec<EncryptedSecret>, freshness: Freshness) -> Self {
         let text = |text: &str| -> Result<String, CryptoProblem> {
             let mut plaintext = EncString::decrypt_text(text, &key)?;
             String::from_utf8(std::mem::take(&mut plaintext)).map_err(|_| CryptoProblem::NotUtf8)
@@ -64,7 +76,7 @@ impl Snapshot {
                 }
             })
             .collect();
-        Self { secrets, projects, key }
+        Self { secrets, projects, freshness, key }
     }
 
     /// The value of one secret of this snapshot.
@@ -126,7 +138,7 @@ impl Snapshot {
                 })
                 .collect(),
         });
-        Self::new(SymmetricKey::new(&key), encrypted.collect())
+        Self::new(SymmetricKey::new(&key), encrypted.collect(), Freshness::Fetched)
     }
 }
 

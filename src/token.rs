@@ -5,7 +5,7 @@ use std::fmt;
 use secrecy::SecretString;
 use zeroize::Zeroizing;
 
-use crate::crypto::{SymmetricKey, decode_base64, token_key};
+use crate::crypto::{CacheKey, SymmetricKey, decode_base64, token_key};
 use crate::error::TokenProblem;
 use crate::ids::TokenId;
 
@@ -15,6 +15,8 @@ pub struct AccessToken {
     pub client_secret: SecretString,
     /// Opens the login answer.
     pub key: SymmetricKey,
+    /// Seals and opens what is kept for this token.
+    pub cache_key: CacheKey,
 }
 
 impl AccessToken {
@@ -38,7 +40,8 @@ impl AccessToken {
             return Err(TokenProblem::WrongKeyLength(bytes.len()));
         }
         secret.copy_from_slice(&bytes);
-        Ok(Self { id, client_secret: client_secret.into(), key: token_key(&secret) })
+        let cache_key = CacheKey::new(client_secret, &secret);
+        Ok(Self { id, client_secret: client_secret.into(), key: token_key(&secret), cache_key })
     }
 }
 

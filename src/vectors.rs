@@ -7,7 +7,7 @@ use hkdf::Hkdf;
 use secrecy::ExposeSecret;
 use sha2::Sha256;
 
-use crate::crypto::{EncString, SymmetricKey, decode_base64, derive};
+use crate::crypto::{EncString, OrganizationKey, decode_base64, derive};
 use crate::token::AccessToken;
 
 struct Vector {
@@ -86,7 +86,7 @@ fn hkdf(vector: &Vector) {
 }
 
 fn enc_string(vector: &Vector) {
-    let key = SymmetricKey::from_slice(&vector.base64("key")).unwrap();
+    let key = OrganizationKey::from_slice(&vector.base64("key")).unwrap().expand();
     let Some(plaintext) = vector.expect(EncString::decrypt_text(vector.text("text"), &key)) else { return };
     match vector.get("plaintext-hex") {
         Some(bytes) => assert_eq!(plaintext[..], hex(bytes)),
@@ -104,7 +104,7 @@ fn every_vector() {
             "token" => token(vector),
             "hkdf" => hkdf(vector),
             "enc-string" => enc_string(vector),
-            "key" => drop(vector.expect(SymmetricKey::from_slice(&vector.base64("bytes")))),
+            "key" => drop(vector.expect(OrganizationKey::from_slice(&vector.base64("bytes")))),
             other => panic!("{}: unknown kind {other}", vector.file),
         }
     }

@@ -1,6 +1,7 @@
 //! Login: the access token becomes a session.
 
 use std::fmt;
+use std::time::Duration;
 
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use reqwest::Url;
@@ -10,7 +11,7 @@ use zeroize::Zeroizing;
 use super::answer::Answer;
 use super::http::{Http, Request};
 use super::wire::{Claims, Login, LoginFailure, Payload};
-use crate::crypto::{EncString, SymmetricKey, decode_base64};
+use crate::crypto::{EncString, OrganizationKey, SymmetricKey, decode_base64};
 use crate::error::{CryptoProblem, Error, Stage};
 use crate::ids::OrganizationId;
 use crate::token::AccessToken;
@@ -18,8 +19,10 @@ use crate::token::AccessToken;
 /// What a login gives: a bearer for an hour, and the key of the organization.
 pub struct Session {
     pub bearer: SecretString,
+    /// How long the bearer lives, from when it was received.
+    pub lifetime: Duration,
     pub organization: OrganizationId,
-    pub key: SymmetricKey,
+    pub key: OrganizationKey,
 }
 
 impl fmt::Debug for Session {
@@ -47,7 +50,8 @@ pub async fn login(http: &Http<'_>, identity: &Url, token: &AccessToken) -> Resu
     };
     let (login, organization) = http.send(&request, |answer| read_login(&answer, token)).await?;
     let key = organization_key(login.encrypted_payload, &token.key)?;
-    Ok(Session { bearer: login.access_token, organization, key })
+    let lifetime = Duration::from_secs(login.expires_in.unwrap_or(0));
+    Ok(Session { bearer: login.access_token, lifetime, organization, key })
 }
 
 fn read_login(answer: &Answer, token: &AccessToken) -> Result<(Login, OrganizationId), Error> {
@@ -81,7 +85,7 @@ fn reason(error: &str, description: Option<&str>) -> String {
 }
 
 /// Opens the payload of a login: `{"encryptionKey":"<base64>"}` under the token's key.
-fn organization_key(payload: Option<String>, token_key: &SymmetricKey) -> Result<SymmetricKey, Error> {
+fn organization_key(payload: Option<String>, token_key: &SymmetricKey) -> Result<OrganizationKey, Error> {
     let problem = |problem| Error::OrganizationKey { problem };
     let payload = payload.filter(|text| !text.is_empty()).ok_or(Error::NoPayload)?;
     let payload = EncString::decrypt_text(&payload, token_key).map_err(problem)?;
@@ -90,5 +94,5 @@ fn organization_key(payload: Option<String>, token_key: &SymmetricKey) -> Result
     // EXPOSE: the organization key goes into its own type.
     let bytes = decode_base64(payload.encryption_key.expose_secret())
         .ok_or_else(|| problem(CryptoProblem::PayloadForm))?;
-    SymmetricKey::from_slice(&bytes).map_err(problem)
+    OrganizationKey::from_slice(&bytes).map_err(problem)
 }

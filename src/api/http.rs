@@ -13,10 +13,9 @@ use super::answer::Answer;
 use super::fault::{classify, innermost};
 use super::resolver::Resolver;
 use super::retry::{Next, Schedule, parse_retry_after};
-use super::{Transport, tls};
-use crate::deadline::Deadline;
+use super::{Contact, Transport, tls};
 use crate::error::{Error, Stage, seconds};
-use crate::report::Report;
+use crate::random::jitter;
 
 /// Bodies beyond this are an error. An account of 2,000 secrets of the greatest size fits.
 const BODY_LIMIT: usize = 64 * 1024 * 1024;
@@ -38,14 +37,14 @@ pub struct Request<'a> {
 pub struct Http<'a> {
     client: reqwest::Client,
     resolver: Resolver,
-    deadline: Deadline,
+    contact: Contact<'a>,
     /// On a terminal a person waits, who learns more from the message than from the wait.
     fail_at_once: bool,
-    report: &'a Report,
 }
 
 impl<'a> Http<'a> {
-    pub fn new(transport: &Transport, deadline: Deadline, report: &'a Report) -> Result<Self, Error> {
+    pub fn new(transport: &Transport, contact: Contact<'a>) -> Result<Self, Error> {
+        let deadline = contact.deadline;
         let resolver = Resolver::default();
         let mut builder = reqwest::Client::builder()
             .tls_backend_preconfigured(tls::client_config(&transport.trust, deadline)?)
@@ -76,7 +75,7 @@ impl<'a> Http<'a> {
             builder = builder.proxy(proxy.no_proxy(exceptions));
         }
         let client = builder.build().map_err(|error| Error::Internal(innermost(&error)))?;
-        Ok(Self { client, resolver, deadline, fail_at_once: transport.fail_at_once, report })
+        Ok(Self { client, resolver, contact, fail_at_once: transport.fail_at_once })
     }
 
     /// Sends until there is a result, an error that will not pass, or no time left.
@@ -85,23 +84,27 @@ impl<'a> Http<'a> {
         request: &Request<'_>,
         read: impl Fn(Answer) -> Result<T, Error>,
     ) -> Result<T, Error> {
+        let Contact { deadline, once, report, .. } = self.contact;
         let mut schedule = Schedule::default();
         let mut before = None;
         loop {
             let error = match self.attempt(request).await.and_then(&read) {
                 Ok(result) => return Ok(result),
                 Err(error) if !error.class().may_retry() => return Err(error),
+                Err(error) if once => {
+                    self.remember_limit(request.stage, &error);
+                    return Err(error);
+                }
                 // That the deadline cut the last attempt says less than why there was one.
-                Err(error @ (Error::Timeout { .. } | Error::Dns { .. }))
-                    if self.deadline.left().is_zero() =>
-                {
+                Err(error @ (Error::Timeout { .. } | Error::Dns { .. })) if deadline.left().is_zero() => {
                     before.take().unwrap_or(error)
                 }
                 Err(error) => error,
             };
-            match schedule.failed(self.deadline.left(), error.retry_after(), jitter()) {
+            self.remember_limit(request.stage, &error);
+            match schedule.failed(deadline.left(), error.retry_after(), jitter()) {
                 Next::After(pause) => {
-                    self.report.notice(&format!("{error}; trying again in {}", seconds(pause)));
+                    report.notice(&format!("{error}; trying again in {}", seconds(pause)));
                     tokio::time::sleep(pause).await;
                     before = Some(error);
                 }
@@ -113,20 +116,22 @@ impl<'a> Http<'a> {
                     if attempts == 1 {
                         return Err(error);
                     }
-                    return Err(Error::GaveUp {
-                        last: error.into(),
-                        attempts,
-                        deadline: self.deadline.budget,
-                    });
+                    return Err(Error::GaveUp { last: error.into(), attempts, deadline: deadline.budget });
                 }
             }
+        }
+    }
+
+    fn remember_limit(&self, stage: Stage, error: &Error) {
+        if let Error::RateLimited { retry_after: Some(wait), .. } = error {
+            (self.contact.limited)(stage, *wait);
         }
     }
 
     async fn attempt(&self, request: &Request<'_>) -> Result<Answer, Error> {
         let (host, stage) = (host(&request.url), request.stage);
         let exchange = self.exchange(request, &host);
-        let result = tokio::time::timeout_at(self.deadline.at.into(), exchange).await;
+        let result = tokio::time::timeout_at(self.contact.deadline.at.into(), exchange).await;
         match (result, self.resolver.take_unanswered()) {
             (Ok(Ok(answer)), _) => Ok(answer),
             // However the time ended, it was spent here.
@@ -193,7 +198,7 @@ fn append(body: &mut Zeroizing<Vec<u8>>, chunk: &[u8]) {
 }
 
 /// `host` or `host:port`, as the user would write it.
-fn host(url: &Url) -> String {
+pub fn host(url: &Url) -> String {
     let host = url.host_str().unwrap_or_default();
     url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))
 }
@@ -204,11 +209,6 @@ fn without_credentials(text: &str) -> String {
     let (scheme, rest) = text.split_at(text.find("//").map_or(0, |at| at + 2));
     let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
     format!("{scheme}{}{path}", authority.rsplit_once('@').map_or(authority, |(_, shown)| shown))
-}
-
-fn jitter() -> f64 {
-    // Without randomness the pauses are merely equal.
-    getrandom::u32().map_or(1.0, |n| f64::from(n) / f64::from(u32::MAX))
 }
 
 #[cfg(test)]

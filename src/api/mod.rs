@@ -15,10 +15,12 @@ mod wire;
 pub use auth::Session;
 pub use tls::Trust;
 
+use std::time::Duration;
+
 use reqwest::Url;
 
 use crate::deadline::Deadline;
-use crate::error::Error;
+use crate::error::{Error, Stage};
 use crate::report::Report;
 use crate::snapshot::EncryptedSecret;
 use crate::token::AccessToken;
@@ -28,6 +30,16 @@ use crate::token::AccessToken;
 pub struct Servers {
     pub identity: Url,
     pub api: Url,
+}
+
+impl Servers {
+    /// The one that is asked in this stage, as messages name it.
+    pub fn host(&self, stage: Stage) -> String {
+        http::host(match stage {
+            Stage::Login => &self.identity,
+            Stage::Fetch => &self.api,
+        })
+    }
 }
 
 /// How they are reached.
@@ -41,6 +53,17 @@ pub struct Transport {
     pub fail_at_once: bool,
 }
 
+/// What asking them may cost, and whom to tell.
+#[derive(Clone, Copy)]
+pub struct Contact<'a> {
+    pub deadline: Deadline,
+    /// One attempt and no waiting: there is something to fall back on.
+    pub once: bool,
+    /// Hears of every `Retry-After` of a rate limit.
+    pub limited: &'a dyn Fn(Stage, Duration),
+    pub report: &'a Report,
+}
+
 /// Both servers, ready to be asked. Building it reads the trust roots and sends nothing.
 pub struct Api<'a> {
     http: http::Http<'a>,
@@ -48,13 +71,8 @@ pub struct Api<'a> {
 }
 
 impl<'a> Api<'a> {
-    pub fn new(
-        servers: &'a Servers,
-        transport: &Transport,
-        deadline: Deadline,
-        report: &'a Report,
-    ) -> Result<Self, Error> {
-        Ok(Self { http: http::Http::new(transport, deadline, report)?, servers })
+    pub fn new(servers: &'a Servers, transport: &Transport, contact: Contact<'a>) -> Result<Self, Error> {
+        Ok(Self { http: http::Http::new(transport, contact)?, servers })
     }
 
     /// Exchanges the token for a session.

@@ -12,6 +12,8 @@ use crate::snapshot::{EncryptedProject, EncryptedSecret};
 #[derive(Deserialize)]
 pub struct Login {
     pub access_token: SecretString,
+    /// Seconds; OAuth only recommends it (RFC 6749, section 5.1).
+    pub expires_in: Option<u64>,
     pub encrypted_payload: Option<String>,
 }
 

@@ -6,6 +6,7 @@ use aes::Aes256;
 use aes::cipher::KeyInit;
 use hmac::Hmac;
 use sha2::Sha256;
+use zeroize::Zeroizing;
 
 use crate::error::CryptoProblem;
 
@@ -25,11 +26,38 @@ impl SymmetricKey {
             mac: Hmac::new_from_slice(authentication).expect("HMAC takes a key of any length"),
         }
     }
+}
 
-    /// A key of the server's choice. 32 bytes are the legacy kind without a MAC, more than 64 a COSE
-    /// key: both are refused rather than guessed at.
+/// The organization's key as the server sent it, in the form that can be kept.
+#[derive(Clone)]
+pub struct OrganizationKey(Zeroizing<[u8; 64]>);
+
+impl OrganizationKey {
+    /// 32 bytes are the legacy kind without a MAC, more than 64 a COSE key: both are refused rather
+    /// than guessed at.
     pub fn from_slice(bytes: &[u8]) -> Result<Self, CryptoProblem> {
-        bytes.try_into().map(Self::new).map_err(|_| CryptoProblem::KeyKind(bytes.len()))
+        let mut key = Zeroizing::new([0; 64]);
+        if bytes.len() != key.len() {
+            return Err(CryptoProblem::KeyKind(bytes.len()));
+        }
+        key.copy_from_slice(bytes);
+        Ok(Self(key))
+    }
+
+    /// Ready to decrypt with.
+    pub fn expand(&self) -> SymmetricKey {
+        SymmetricKey::new(&self.0)
+    }
+
+    /// EXPOSE: for the sealed files of a cache.
+    pub fn expose(&self) -> &[u8; 64] {
+        &self.0
+    }
+}
+
+impl fmt::Debug for OrganizationKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("OrganizationKey([redacted])")
     }
 }
 

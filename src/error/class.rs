@@ -40,7 +40,9 @@ impl Error {
             | Self::Timeout { .. }
             | Self::RateLimited { .. }
             | Self::Unavailable { .. }
-            | Self::Intercepted { .. } => Class::Unavailable,
+            | Self::Intercepted { .. }
+            | Self::NoCopy { .. }
+            | Self::CopyTooOld { .. } => Class::Unavailable,
             Self::GaveUp { last: error, .. } | Self::Of { error, .. } => error.class(),
             Self::InvalidClient { .. } => Class::TokenRefused,
             Self::Unauthorized { .. } => Class::SessionRefused,
@@ -66,6 +68,7 @@ impl Error {
             | Self::Pointer { .. }
             | Self::Required { .. }
             | Self::Certificate { .. }
+            | Self::CopyUnusable { .. }
             | Self::LoginRefused { .. }
             | Self::Forbidden { .. }
             | Self::NotFound { .. }

@@ -61,6 +61,12 @@ impl Error {
             Self::Intercepted { .. } => "a proxy or firewall seems to stand in the way".into(),
             Self::Certificate { .. } => "add the issuing CA by --ca-file, or check the server's name and this clock".into(),
             Self::GaveUp { last: error, .. } | Self::Of { error, .. } => error.hint(),
+            Self::NoCopy { .. } | Self::CopyTooOld { .. } => {
+                "run once without --offline while the server can be reached".into()
+            }
+            Self::CopyUnusable { .. } => {
+                "check who may write there; a run without --offline writes a new copy".into()
+            }
             Self::InvalidClient { .. } => {
                 "likely causes, in order: wrong region or server (--region, --server-url), token expired, revoked, \
                  mistyped, organization disabled"

@@ -4,6 +4,7 @@
 mod support;
 
 mod activation;
+mod cache;
 mod config_profiles;
 mod core_dumps;
 mod docs;

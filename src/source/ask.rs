@@ -1,0 +1,99 @@
+//! One conversation with the servers: a fetch, and the login before it unless a session was kept.
+
+use super::Source;
+use crate::api::{Api, Contact};
+use crate::cache::{Cache, SavedSession, SavedSnapshot, Stamp};
+use crate::error::{Class, Error};
+use crate::report::Phase;
+use crate::sys;
+
+impl Source<'_> {
+    /// Asks for everything. `kept` is a bearer of an earlier run; whatever it is not believed for is
+    /// decided by one login. `gather` is called before each fetch.
+    pub(super) fn ask(
+        &self,
+        contact: Contact<'_>,
+        kept: Option<SavedSession>,
+        cache: Option<&Cache<'_>>,
+        gather: &dyn Fn(),
+    ) -> Result<SavedSnapshot, Error> {
+        sys::resolve_names_by_files_and_dns();
+        let api = Api::new(self.servers, &self.plan.transport, contact)?;
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .map_err(|cause| Error::Resources { cause })?;
+        let asked = runtime.block_on(async {
+            gather();
+            if let Some(kept) = kept
+                && let Some(snapshot) = self.fetch_with_kept(&api, &kept, cache).await?
+            {
+                return Ok(snapshot);
+            }
+            self.report.phase(Phase::Login);
+            let session = api.login(&self.token).await?;
+            let session = SavedSession { proved: Stamp::now(), session };
+            gather();
+            let fetched = self.fetch(&api, &session).await;
+            // Also if the fetch failed: the next start need not log in again. Not before it, for what
+            // is written must reach the disk, and others wait for the fetch.
+            if !matches!(&fetched, Err(error) if error.class() == Class::SessionRefused) {
+                self.keep_session(cache, &session);
+            }
+            fetched
+        });
+        if let (Err(error), Some(cache)) = (&asked, cache)
+            && error.class() == Class::TokenRefused
+        {
+            // Nothing that it could open stays, and that it does would be worth knowing.
+            for gone in [cache.forget_snapshot(), cache.forget_session()] {
+                gone.unwrap_or_else(|problem| self.report.warning(&format!("cannot delete {problem}")));
+            }
+        }
+        asked
+    }
+
+    /// `None` if only a login can tell. A bearer outlives its token, and a deleted account gets 200 and
+    /// an empty list.
+    async fn fetch_with_kept(
+        &self,
+        api: &Api<'_>,
+        kept: &SavedSession,
+        cache: Option<&Cache<'_>>,
+    ) -> Result<Option<SavedSnapshot>, Error> {
+        let doubt = match self.fetch(api, kept).await {
+            Ok(snapshot) if snapshot.secrets.is_empty() => "it reads nothing".to_owned(),
+            Ok(snapshot) => return Ok(Some(snapshot)),
+            Err(error @ (Error::Unauthorized { .. } | Error::Forbidden { .. } | Error::NotFound { .. })) => {
+                error.to_string()
+            }
+            Err(error) => return Err(error),
+        };
+        self.report.notice(&format!("the kept session is not used any more: {doubt}"));
+        if let Some(Err(problem)) = cache.map(Cache::forget_session) {
+            self.report.notice(&format!("cannot delete {problem}"));
+        }
+        Ok(None)
+    }
+
+    async fn fetch(&self, api: &Api<'_>, session: &SavedSession) -> Result<SavedSnapshot, Error> {
+        self.report.phase(Phase::Fetch);
+        let began = Stamp::now();
+        let secrets = api.fetch(&session.session).await?;
+        Ok(SavedSnapshot {
+            began,
+            fetched: Stamp::now(),
+            proved: session.proved,
+            organization: session.session.organization,
+            key: session.session.key.clone(),
+            secrets,
+        })
+    }
+
+    fn keep_session(&self, cache: Option<&Cache<'_>>, session: &SavedSession) {
+        let keep = self.plan.cache.as_ref().is_some_and(|settings| settings.keep_session);
+        if let Some(cache) = cache.filter(|_| keep && session.is_alive(&session.proved)) {
+            self.note(cache.save_session(session), "keep");
+        }
+    }
+}

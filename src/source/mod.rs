@@ -1,0 +1,72 @@
+//! Where a snapshot comes from: the servers, or what an earlier run has kept.
+
+mod ask;
+mod freshness;
+mod kept;
+mod turn;
+
+use std::time::Duration;
+
+use crate::api::{Contact, Servers};
+use crate::cache::{Cache, Problem, SavedSnapshot, Settings, Unusable, path_in};
+use crate::error::{Error, Stage};
+use crate::plan::RunPlan;
+use crate::report::Report;
+use crate::snapshot::{Freshness, Snapshot};
+use crate::token::AccessToken;
+
+/// Everything that a launch asks of servers and of its cache.
+pub struct Source<'a> {
+    plan: &'a RunPlan,
+    servers: &'a Servers,
+    token: AccessToken,
+    report: &'a Report,
+}
+
+impl<'a> Source<'a> {
+    pub fn new(plan: &'a RunPlan, servers: &'a Servers, token: AccessToken, report: &'a Report) -> Self {
+        Self { plan, servers, token, report }
+    }
+
+    /// The secrets, as fresh as was asked for, or the reason why there are none.
+    pub fn load(self) -> Result<Snapshot, Error> {
+        if let Some(settings) = &self.plan.cache
+            && let Some(cache) = self.open_cache(settings)?
+        {
+            return self.load_with(&cache, settings);
+        }
+        let contact = self.contact(&|_, _| {});
+        Ok(snapshot(self.ask(contact, None, None, &|| {})?, Freshness::Fetched))
+    }
+
+    /// `None` if the run has to do without.
+    fn open_cache(&self, settings: &Settings) -> Result<Option<Cache<'_>>, Error> {
+        let path = path_in(&settings.directory);
+        let problem = match Cache::open(&settings.directory, self.servers, &self.token) {
+            Ok(cache) => return Ok(Some(cache)),
+            Err(Unusable::Io(error)) if settings.offline && error.kind() == std::io::ErrorKind::NotFound => {
+                return Err(Error::NoCopy { path });
+            }
+            Err(problem) => problem,
+        };
+        let text = format!("{}: {problem}", path.display());
+        if settings.offline {
+            return Err(Error::CopyUnusable { problem: text });
+        }
+        self.report.warning(&format!("the cache is not used: {text}"));
+        Ok(None)
+    }
+
+    fn contact<'b>(&'b self, limited: &'b dyn Fn(Stage, Duration)) -> Contact<'b> {
+        Contact { deadline: self.plan.deadline, once: false, limited, report: self.report }
+    }
+
+    /// A cache that cannot be read or written costs nothing but what it would have saved.
+    fn note<T>(&self, result: Result<T, Problem>, what: &str) -> Option<T> {
+        result.map_err(|problem| self.report.notice(&format!("cannot {what} {problem}"))).ok()
+    }
+}
+
+fn snapshot(saved: SavedSnapshot, freshness: Freshness) -> Snapshot {
+    Snapshot::new(saved.key.expand(), saved.secrets, freshness)
+}

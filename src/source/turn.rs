@@ -1,0 +1,88 @@
+//! One run asks for all that start at the same time.
+
+use std::time::{Duration, Instant};
+
+use super::Source;
+use super::freshness::is_own_fetch;
+use crate::cache::{Cache, Generation, Lock, SavedSnapshot, Settings, Stamp};
+use crate::deadline::Deadline;
+use crate::random;
+
+/// Between two looks at a lock that another run holds. Many look, so never all at once.
+const LOOK: [Duration; 2] = [Duration::from_millis(3), Duration::from_millis(20)];
+
+/// The kept snapshot as it was last seen.
+pub struct Kept {
+    pub generation: Option<Generation>,
+    pub saved: Option<SavedSnapshot>,
+}
+
+/// What came of waiting for the right to ask.
+pub enum Turn {
+    /// Another run has asked meanwhile.
+    Shared,
+    /// Ours; alone if there is no lock to be had.
+    Ask(Option<Lock>),
+}
+
+impl Source<'_> {
+    /// Waits for the lock, or for what the run that holds it brings. One that was stopped, or hangs,
+    /// holds the others up for half of their time.
+    pub(super) fn take_turn(
+        &self,
+        cache: &Cache<'_>,
+        settings: &Settings,
+        deadline: Deadline,
+        started: &Stamp,
+        kept: &mut Kept,
+    ) -> Turn {
+        let until = Instant::now() + deadline.left() / 2;
+        let mut queue = None;
+        loop {
+            let lock = cache.try_lock(&mut queue);
+            if cache.snapshot_generation() != kept.generation {
+                *kept = self.read(cache);
+            }
+            if kept.saved.as_ref().is_some_and(|saved| is_own_fetch(saved, started))
+                && self.ages(kept, settings).is_some()
+            {
+                return Turn::Shared;
+            }
+            match lock {
+                Ok(Some(lock)) => return Turn::Ask(Some(lock)),
+                Ok(None) => {}
+                Err(problem) => {
+                    let alone = "other launches are not waited for";
+                    self.report.notice(&format!("cannot lock {problem}; {alone}"));
+                    return Turn::Ask(None);
+                }
+            }
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                self.report
+                    .notice("another launch has asked the server for long; it is not waited for any more");
+                return Turn::Ask(None);
+            }
+            std::thread::sleep((LOOK[0] + random::up_to(LOOK[1])).min(left));
+        }
+    }
+}
+
+/// A fetch serves those that have started before it begins. While many are starting it is better to
+/// begin a little later than once for each few of them; with nobody waiting nothing is lost.
+pub fn wait_for_the_crowd(lock: &Lock, deadline: Deadline) {
+    const LEAST: Duration = Duration::from_millis(20);
+    const EACH: Duration = Duration::from_millis(2);
+    const LONGEST: Duration = Duration::from_millis(150);
+
+    let until = Instant::now() + (deadline.left() / 4).min(Duration::from_secs(2));
+    let mut waiting = lock.waiting();
+    while waiting > 0 && Instant::now() < until {
+        let each = EACH.saturating_mul(u32::try_from(waiting).unwrap_or(u32::MAX));
+        std::thread::sleep(LEAST.saturating_add(each).min(LONGEST));
+        match lock.waiting() {
+            more if more == waiting => return,
+            more => waiting = more,
+        }
+    }
+}
