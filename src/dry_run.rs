@@ -7,12 +7,13 @@ use serde_json::{Value as Json, json};
 
 use crate::api::Servers;
 use crate::cli::DryRunFormat;
+use crate::deadline::rough;
 use crate::env::{EnvPlan, Origin, Rule, Source, Value, Variable};
 use crate::exec::Program;
 use crate::ids::{ProjectId, SecretId};
 use crate::plan::RunPlan;
 use crate::report::{is_unsafe, shown};
-use crate::snapshot::Snapshot;
+use crate::snapshot::{Freshness, Snapshot};
 use crate::token::redact;
 
 /// Version of the JSON form. Fields may be added under one version, never changed or removed.
@@ -62,6 +63,10 @@ impl DryRun<'_> {
         }
         line(format!("identity  {}", self.servers.identity));
         line(format!("api       {}", self.servers.api));
+        if let Freshness::Copied { fetched, proved } = self.snapshot.freshness {
+            let (fetched, proved) = (rough(fetched), rough(proved));
+            line(format!("secrets   a copy, fetched {fetched} ago with a login {proved} ago"));
+        }
         let rows: Vec<[String; 3]> = self
             .injected()
             .map(|(variable, size, source)| {
@@ -140,6 +145,14 @@ impl DryRun<'_> {
             "command": self.program.map(|program| program.path.to_string_lossy()),
             "identity_url": self.servers.identity.as_str(),
             "api_url": self.servers.api.as_str(),
+            "snapshot": match self.snapshot.freshness {
+                Freshness::Fetched => json!({ "from": "server" }),
+                Freshness::Copied { fetched, proved } => json!({
+                    "from": "copy",
+                    "fetched_seconds_ago": fetched.as_secs(),
+                    "login_seconds_ago": proved.as_secs(),
+                }),
+            },
             "variables": variables,
             "inherited": self.inherited(),
             "unused": unused,

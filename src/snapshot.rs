@@ -18,6 +18,12 @@ pub struct EncryptedSecret {
     pub projects: Vec<EncryptedProject>,
 }
 
+impl fmt::Debug for EncryptedSecret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "EncryptedSecret({})", self.id)
+    }
+}
+
 /// A project as it hangs on a secret. Some answers leave the name out.
 pub struct EncryptedProject {
     pub id: ProjectId,

@@ -102,6 +102,7 @@ impl World {
         world.grant("legacy-token", &[legacy]);
         world.write("token", &world.scenario.token);
         world.write("local.env", "PORT=8081\n");
+        fs::create_dir(world.path("cache")).unwrap();
         world.stand_ins();
         world
     }
@@ -157,6 +158,7 @@ impl World {
         let mut text = self
             .with_ids(&block.text)
             .replace("/run/secrets/", &format!("{}/", self.directory.path().display()));
+        text = text.replace("/var/cache/app", &self.path("cache").display().to_string());
         text = text.replace("BWS_ACCESS_TOKEN=…", "BWS_ACCESS_TOKEN=\"$(cat token)\"");
         let launched = self.path("launched");
         fs::write(&launched, "").unwrap();
@@ -240,10 +242,14 @@ fn the_documented_fields_of_a_dry_run_are_its_fields() {
         }
     }
     let scenario = Scenario::new().secret("ONE", "1").secret("PATH", "dangerous").secret("OTHER", "3");
-    let launch = scenario.launch().options(["--only=ONE", "--only=PATH", "--dry-run=json"]);
-    let outcome = launch.command(["true"]).run();
+    let cache = tempfile::tempdir().unwrap();
     let mut shown = BTreeSet::new();
-    fields(&serde_json::from_slice(&outcome.stdout).unwrap(), "", &mut shown);
+    // From the server, then from the copy.
+    for options in [&[][..], &["--offline"]] {
+        let launch = scenario.launch().option("--cache-dir").option(cache.path()).options(options);
+        let outcome = launch.options(["--only=ONE", "--only=PATH", "--dry-run=json"]).command(["true"]).run();
+        fields(&serde_json::from_slice(&outcome.stdout).unwrap(), "", &mut shown);
+    }
 
     let text = read(&Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/selecting.md"));
     let (_, table) = text.split_once("### `--dry-run=json`").unwrap();

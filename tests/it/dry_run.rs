@@ -102,6 +102,7 @@ fn json_field_by_field() {
         "command": "/usr/bin/true",
         "identity_url": format!("{}/", scenario.vault.identity_url()),
         "api_url": format!("{}/", scenario.vault.api_url()),
+        "snapshot": { "from": "server" },
         "variables": [
             {
                 "name": "DB_PASSWORD",
