@@ -49,6 +49,8 @@ struct Asked {
     selection: Selection,
     naming: Naming,
     maps: BTreeMap<String, Reference>,
+    /// `--file`; their names are not among the maps.
+    delivered: BTreeMap<String, Reference>,
     files: Vec<Vec<(String, Vec<Part>)>>,
     resolve_env: Option<Pattern>,
     required: Vec<String>,
@@ -173,7 +175,7 @@ fn asked(known: &[Given]) -> impl Strategy<Value = Asked> + use<> {
     let mapped = prop_oneof![9 => name(), 1 => Just("a-b".to_owned())];
     let written = prop_oneof![9 => name(), 1 => Just("BWS_EXEC_X".to_owned())];
     let references = (
-        proptest::collection::btree_map(mapped, reference(known), 0..3),
+        proptest::collection::btree_map(mapped, (reference(known), prop::bool::weighted(0.3)), 0..3),
         vec(vec((written, parts(known)), 0..3), 0..3),
         option::of(prop::sample::select(vec!["*", "A*"]).prop_map(Pattern::new)),
     );
@@ -195,10 +197,17 @@ fn asked(known: &[Given]) -> impl Strategy<Value = Asked> + use<> {
             on_conflict,
         )| {
             let allowed_names = allowed.into_iter().map(str::to_owned).collect();
+            let (delivered, maps): (Vec<_>, Vec<_>) =
+                maps.into_iter().partition(|(_, (_, in_file))| *in_file);
+            let references = |list: Vec<(String, (Reference, bool))>| {
+                list.into_iter().map(|(name, (reference, _))| (name, reference)).collect()
+            };
+            let (delivered, maps) = (references(delivered), references(maps));
             Asked {
                 selection,
                 naming,
                 maps,
+                delivered,
                 files,
                 resolve_env,
                 required,
@@ -243,6 +252,17 @@ impl Asked {
             selection: self.selection.clone(),
             naming: self.naming.clone(),
             maps: self.maps.iter().map(|(name, reference)| (name.clone(), template(reference))).collect(),
+            files: self
+                .delivered
+                .iter()
+                .map(|(name, reference)| FileRule {
+                    name: name.clone(),
+                    template: template(reference),
+                    mode: 0o400,
+                    owner: None,
+                    path: None,
+                })
+                .collect(),
             env_files: self.files.iter().enumerate().map(file).collect(),
             resolve_env: self.resolve_env.clone(),
             required: self.required.clone(),
@@ -334,6 +354,12 @@ proptest! {
             let value = match &variable.value {
                 Value::Inherited(entry) => entry[variable.name.len() + 1..].to_vec(),
                 Value::Given { value, .. } => value.expose().to_vec(),
+                // Its path is not known yet.
+                Value::File { content, .. } => {
+                    prop_assert_eq!(variable.size(), variable.name.len() + 1);
+                    built.insert(variable.name.clone(), content.expose().to_vec());
+                    continue;
+                }
             };
             prop_assert_eq!(variable.size(), variable.name.len() + 1 + value.len());
             built.insert(variable.name.clone(), value);
