@@ -184,6 +184,7 @@ executed, 127 COMMAND not found. Any other is COMMAND's own, for we have become 
 Examples:
   bws-exec -- ./server --port 8080
   bws-exec --access-token-file /run/secrets/token --project web -- node app.js
+  bws-exec --file TLS_KEY=web/TLS_KEY -- ./server
   bws-exec --map DATABASE_URL=web/DB_URL -- sh -c 'psql \"$DATABASE_URL\"'";
 
 /// `--dry-run=FORMAT`.
