@@ -13,6 +13,8 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{PermissionsExt, fchown};
 use std::path::Path;
 
+use nix::errno::Errno;
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::unistd::{getegid, geteuid};
 
 use crate::deadline::Deadline;
@@ -136,8 +138,21 @@ impl Empty {
     }
 }
 
+/// A service may be forbidden to write files (`LimitFSIZE=0`), and the kernel counts memory as one. What
+/// goes beyond the limit would end us by SIGXFSZ; as far as we may, the limit is set aside.
 fn write(mut file: &File, content: &[u8]) -> io::Result<()> {
-    file.write_all(content)
+    let (soft, hard) = getrlimit(Resource::RLIMIT_FSIZE)?;
+    let size = content.len() as u64;
+    if size > hard {
+        return Err(Errno::EFBIG.into());
+    }
+    if size <= soft {
+        return file.write_all(content);
+    }
+    setrlimit(Resource::RLIMIT_FSIZE, hard, hard)?;
+    let written = file.write_all(content);
+    setrlimit(Resource::RLIMIT_FSIZE, soft, hard)?;
+    written
 }
 
 fn owner(rule: &FileRule, deadline: Deadline) -> Result<Option<Ids>, Error> {

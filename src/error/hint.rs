@@ -49,7 +49,7 @@ impl Error {
                 "path= needs CAP_SYS_ADMIN, as root has it; without path= the file is a descriptor and needs no right".into()
             }
             Self::FileOwner { .. } => "owner= needs CAP_CHOWN, as root has it, or must be the user who runs this".into(),
-            Self::File { .. } => "check limits (ulimit -n, memory), the seccomp profile, and that /proc is mounted".into(),
+            Self::File { .. } => "check limits (ulimit -n, ulimit -f, memory), the seccomp profile, and that /proc is mounted".into(),
             Self::CommandNotFound { because: Some(because), .. } => because.clone(),
             Self::CommandNotFound { .. } => "check the spelling and PATH; shell syntax needs: sh -c '…'".into(),
             Self::CommandNotExecutable { .. } => {

@@ -8,6 +8,7 @@ use nix::unistd::geteuid;
 use tempfile::TempDir;
 
 use crate::errors::{echo, error, untouched};
+use crate::hostile::without_system_call;
 use crate::support::{BINARY, Launch, Scenario};
 
 /// A launch that would reach a vault, and must not.
@@ -179,18 +180,55 @@ fn without_the_right_to_give_a_file_away() {
     }
 }
 
+const NOT_MADE: &str =
+    "check limits (ulimit -n, ulimit -f, memory), the seccomp profile, and that /proc is mounted";
+
 #[test]
 fn without_a_descriptor_to_spare() {
     let scenario = Scenario::new();
-    let hint = "check limits (ulimit -n, memory), the seccomp profile, and that /proc is mounted";
-    for (limit, cause) in [(64, "Invalid argument (os error 22)"), (101, "Too many open files (os error 24)")]
+    for (limit, name, cause) in
+        [(64, "K", "Invalid argument (os error 22)"), (101, "L", "Too many open files (os error 24)")]
     {
         let limited = format!("ulimit -n {limit}; exec \"$@\"");
         let launch =
             scenario.launch().under(["sh", "-c", &limited, "sh"]).options(["--file=K=A", "--file=L=B"]);
-        let name = if limit == 64 { "K" } else { "L" };
         let message = format!("cannot make the file of '{name}': {cause}");
-        echo(launch).run().failed(125, &error("file", &message, hint));
+        echo(launch).run().failed(125, &error("file", &message, NOT_MADE));
     }
     untouched(&scenario.vault);
+}
+
+#[test]
+fn where_the_kernel_refuses_memory() {
+    let scenario = Scenario::new();
+    let launch = echo(scenario.launch().option("--file=K=A"));
+    let outcome = without_system_call(launch, libc::SYS_memfd_create);
+    let message = "cannot make the file of 'K': Operation not permitted (os error 1)";
+    outcome.failed(125, &error("file", message, NOT_MADE));
+    untouched(&scenario.vault);
+}
+
+#[test]
+#[ignore = "needs root"]
+fn where_proc_is_not_mounted() {
+    let scenario = Scenario::new();
+    let without = ["unshare", "--mount", "sh", "-c", "umount --recursive --lazy /proc && exec \"$@\"", "sh"];
+    let launch = echo(scenario.launch().option("--file=K=A").under(without));
+    let message = "cannot make the file of 'K': No such file or directory (os error 2)";
+    launch.run().failed(125, &error("file", message, NOT_MADE));
+    untouched(&scenario.vault);
+}
+
+/// The soft limit is the command's, and stays; the hard one is not ours to raise.
+#[test]
+fn limits_of_file_sizes() {
+    let scenario = Scenario::new().secret("KEY", "x".repeat(2000));
+    let limited = |limit: &str| {
+        let limited = format!("ulimit {limit}; exec \"$@\"");
+        scenario.launch().under(["sh", "-c", &limited, "sh"]).option("--file=K=KEY")
+    };
+    let outcome = limited("-S -f 1").command(["sh", "-c", "wc -c <$K; ulimit -S -f; ulimit -H -f"]).run();
+    assert_eq!(outcome.succeeded().text(), "2000\n1\nunlimited\n");
+    let message = "cannot make the file of 'K': File too large (os error 27)";
+    echo(limited("-f 1")).run().failed(125, &error("file", message, NOT_MADE));
 }

@@ -152,15 +152,17 @@ fn its_owner_reads_it_after_a_change_of_user() {
 fn it_is_gone_when_the_last_process_is_even_by_sigkill() {
     let scenario = scenario();
     let (_keep, secrets) = place();
-    let launch = scenario.launch().option(file("K", "KEY", &secrets.join("key"), ""));
-    let script = "sleep 1000 >/dev/null 2>&1 & exec sleep 1001";
+    // The child ends when this test lets go of the other end, also by a panic.
+    let (read, write) = std::io::pipe().unwrap();
+    let launch = scenario.launch().option(file("K", "KEY", &secrets.join("key"), "")).descriptor(3, read);
+    let script = "cat <&3 >/dev/null 2>&1 & exec 3<&-; exec sleep 1000";
     let running = launch.command(["sh", "-c", script]).start().asleep_in("sleep");
     let found = mounts(running.pid(), &secrets);
     let device = found[0].split(' ').nth(2).unwrap().to_owned();
     let holders = || -> Vec<i32> {
         let pids = fs::read_dir("/proc").unwrap().filter_map(|e| e.ok()?.file_name().to_str()?.parse().ok());
-        pids.filter(|&pid| mounts(pid, &secrets).iter().any(|line| line.split(' ').nth(2) == Some(&device)))
-            .collect()
+        let holds = |line: &String| line.split(' ').nth(2) == Some(&device);
+        pids.filter(|&pid| mounts(pid, &secrets).iter().any(holds)).collect()
     };
     let [child] = proc::children(running.pid())[..] else { panic!("one child") };
     assert_eq!(holders().len(), 2);
@@ -169,8 +171,7 @@ fn it_is_gone_when_the_last_process_is_even_by_sigkill() {
     // The child still has it.
     assert_eq!(holders(), [child]);
     assert_eq!(fs::read_to_string(inside(child, &secrets.join("key"))).unwrap(), CANARY);
-    // SAFETY: it is ours: an orphan that nobody reaps before this.
-    unsafe { libc::kill(child, libc::SIGKILL) };
+    drop(write);
     eventually("nobody has the mount", || holders().is_empty());
     assert_eq!(names(&secrets), [""; 0]);
 }
