@@ -138,8 +138,10 @@ fn directories_that_cannot_be_used() {
         ("file/dir/key", "/file/dir", "it is not a directory"),
     ] {
         let message = format!("cannot use {place}{used} for files: {problem}");
-        let file = format!("--file=K=KEY,path={place}/{path}");
-        refused(&scenario, &[&file], "file-directory", &message, hint);
+        // In a namespace of its own, should it be mounted after all.
+        let caged = scenario.launch().under(["unshare", "--mount"]);
+        let launch = caged.option(format!("--file=K=KEY,path={place}/{path}"));
+        echo(launch).run().failed(125, &error("file-directory", &message, hint));
     }
     let read_only = format!("mount -t tmpfs -o ro none {place} && exec \"$@\"");
     let message = format!(

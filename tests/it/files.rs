@@ -8,7 +8,8 @@ use nix::fcntl::{FcntlArg, SealFlag, fcntl};
 use nix::unistd::{getegid, geteuid};
 use serde_json::{Value, json};
 
-use crate::support::{Launch, Outcome, Running, Scenario, proc};
+use crate::support::proc::{self, Surroundings};
+use crate::support::{Launch, Outcome, Running, Scenario};
 
 const CANARY: &str = "canary-4f1d-value";
 
@@ -145,6 +146,24 @@ fn nobody_can_change_it() {
     assert_eq!(fs::read_to_string(&path).unwrap(), CANARY);
     // Whoever reads the descriptor as it is begins at the beginning.
     assert!(proc::text(running.pid(), "fdinfo/100").starts_with("pos:\t0\n"));
+}
+
+/// Everything else is as it is without.
+#[test]
+fn the_process_has_one_descriptor_more() {
+    let scenario = scenario();
+    let surroundings = |options: &[&str]| {
+        let running = asleep(scenario.launch().options(options));
+        Surroundings::of(running.pid())
+    };
+    let differences = surroundings(&["--map=K=KEY"]).differences(&surroundings(&["--file=K=KEY"]));
+    let different: Vec<&String> = differences.keys().filter(|name| !is_its_own_pipe(name)).collect();
+    assert_eq!(different, ["descriptor 100"]);
+}
+
+/// Standard output and error, of which each run has its own.
+pub fn is_its_own_pipe(name: &str) -> bool {
+    ["descriptor 1", "descriptor 2"].contains(&name)
 }
 
 #[test]

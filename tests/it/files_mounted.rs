@@ -6,14 +6,22 @@ use std::path::{Path, PathBuf};
 
 use tempfile::TempDir;
 
-use crate::files::noise;
-use crate::support::{Launch, Outcome, Running, Scenario, eventually, proc};
+use crate::files::{is_its_own_pipe, noise};
+use crate::support::proc::{self, Surroundings};
+use crate::support::{Launch, Outcome, Running, Scenario, eventually};
 
 const CANARY: &str = "canary-b3c8-value";
 
 fn scenario() -> Scenario {
     Scenario::new().secret("KEY", CANARY).secret("OTHER", "other")
 }
+
+/// In a mount namespace of its own: what goes wrong with mounts must not stay on this machine.
+fn caged(scenario: &Scenario) -> Launch {
+    scenario.launch().under(CAGE)
+}
+
+const CAGE: [&str; 2] = ["unshare", "--mount"];
 
 /// A directory that others may enter, and one in it that is not there.
 fn place() -> (TempDir, PathBuf) {
@@ -61,7 +69,7 @@ fn inside(pid: i32, path: &Path) -> PathBuf {
 fn the_command_and_its_children_see_it_and_nobody_else_does() {
     let scenario = scenario();
     let (_keep, secrets) = place();
-    let launch = || scenario.launch().option(file("K", "KEY", &secrets.join("key.pem"), ""));
+    let launch = || caged(&scenario).option(file("K", "KEY", &secrets.join("key.pem"), ""));
     let outcome = sh(launch(), "echo $K; cat $K; sh -c 'cat $K; cat $K; :'; stat -c '%F %a %u %g %s' $K");
     let path = secrets.join("key.pem");
     let expected = format!("{}\n{CANARY}{CANARY}{CANARY}regular file 400 0 0 17\n", path.display());
@@ -73,6 +81,22 @@ fn the_command_and_its_children_see_it_and_nobody_else_does() {
     assert_eq!(proc::descriptors(running.pid()).into_keys().collect::<Vec<_>>(), [0, 1, 2]);
 }
 
+#[test]
+#[ignore = "needs root"]
+fn nothing_but_the_mount_namespace_is_different() {
+    let scenario = scenario();
+    let (_keep, secrets) = place();
+    let surroundings = |option: String| {
+        let running = asleep(caged(&scenario).option(option));
+        Surroundings::of(running.pid())
+    };
+    let mounted = surroundings(file("K", "KEY", &secrets.join("key"), ""));
+    let differences = surroundings("--map=K=KEY".into()).differences(&mounted);
+    let different: Vec<&String> = differences.keys().filter(|name| !is_its_own_pipe(name)).collect();
+    // Each of the cages is one as well.
+    assert_eq!(different, ["ns/mnt"]);
+}
+
 /// A mount of a shared directory would appear everywhere, and most systems share them all.
 #[test]
 #[ignore = "needs root"]
@@ -81,8 +105,9 @@ fn it_does_not_spread_and_what_is_mounted_outside_still_comes_in() {
     let (directory, secrets) = place();
     let later = directory.path().join("later");
     fs::create_dir(&later).unwrap();
-    let launch = scenario.launch().option(file("K", "KEY", &secrets.join("key"), ""));
+    let launch = caged(&scenario).option(file("K", "KEY", &secrets.join("key"), ""));
     let shared = ["unshare", "--mount", "--propagation=shared", "sh", "-c", "\"$@\"; exit $?", "sh"];
+    let shared = CAGE.into_iter().chain(shared);
     let script = "cat $K; echo; \
         outside() { nsenter --mount=/proc/$PPID/ns/mnt \"$@\"; }; \
         outside grep -c \" $1 \" /proc/self/mountinfo; grep -c \" $1 \" /proc/self/mountinfo; \
@@ -104,8 +129,7 @@ fn it_does_not_spread_and_what_is_mounted_outside_still_comes_in() {
 fn files_of_one_directory_share_one_mount_that_is_read_only_and_never_swapped() {
     let scenario = scenario();
     let (_keep, secrets) = place();
-    let launch = scenario
-        .launch()
+    let launch = caged(&scenario)
         .option(file("A", "KEY", &secrets.join("a"), ",mode=0640,owner=4242:4343"))
         .option(file("B", "OTHER", &secrets.join("b"), ",mode=0444,owner=nobody"))
         .option(file("C", "KEY", &secrets.join("inner/c"), ""))
@@ -137,10 +161,13 @@ fn its_owner_reads_it_after_a_change_of_user() {
     let scenario = scenario();
     let (_keep, secrets) = place();
     let read = |options: &str| {
-        let launch = scenario.launch().option(file("K", "KEY", &secrets.join("key"), options));
+        let launch = caged(&scenario).option(file("K", "KEY", &secrets.join("key"), options));
         let change = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "sh", "-c", "cat $K"];
         // The directory is made whatever the umask is; where it stands is the operator's.
-        launch.under(["sh", "-c", "umask 077; exec \"$@\"", "sh"]).command(change).run()
+        launch
+            .under(CAGE.into_iter().chain(["sh", "-c", "umask 077; exec \"$@\"", "sh"]))
+            .command(change)
+            .run()
     };
     assert_eq!(read(",owner=nobody").succeeded().text(), CANARY);
     assert_eq!(read(",owner=root:nogroup,mode=0040").succeeded().text(), CANARY);
@@ -154,7 +181,7 @@ fn it_is_gone_when_the_last_process_is_even_by_sigkill() {
     let (_keep, secrets) = place();
     // The child ends when this test lets go of the other end, also by a panic.
     let (read, write) = std::io::pipe().unwrap();
-    let launch = scenario.launch().option(file("K", "KEY", &secrets.join("key"), "")).descriptor(3, read);
+    let launch = caged(&scenario).option(file("K", "KEY", &secrets.join("key"), "")).descriptor(3, read);
     let script = "cat <&3 >/dev/null 2>&1 & exec 3<&-; exec sleep 1000";
     let running = launch.command(["sh", "-c", script]).start().asleep_in("sleep");
     let found = mounts(running.pid(), &secrets);
@@ -183,7 +210,7 @@ fn nothing_is_written_to_a_disk() {
     fs::create_dir(&secrets).unwrap();
     let content = noise(1024 * 1024);
     let scenario = Scenario::new().secret("KEY", &content);
-    let running = asleep(scenario.launch().option(file("K", "KEY", &secrets.join("key"), "")));
+    let running = asleep(caged(&scenario).option(file("K", "KEY", &secrets.join("key"), "")));
     assert!(fs::read(inside(running.pid(), &secrets.join("key"))).unwrap() == content);
     assert!(
         proc::text(running.pid(), "io").contains("\nwrite_bytes: 0\n"),
@@ -199,7 +226,7 @@ fn directories_are_made_and_links_followed() {
     let scenario = scenario();
     let (directory, secrets) = place();
     let deep = secrets.join("a/b");
-    let launch = |path: &Path| scenario.launch().option(file("K", "KEY", path, ""));
+    let launch = |path: &Path| caged(&scenario).option(file("K", "KEY", path, ""));
     assert_eq!(sh(launch(&deep.join("key")), "cat $K").succeeded().text(), CANARY);
     assert_eq!(fs::metadata(&deep).unwrap().mode() & 0o777, 0o755);
     let link = directory.path().join("link");
@@ -214,7 +241,7 @@ fn directories_are_made_and_links_followed() {
 fn an_optional_one_that_is_missing_is_not_there() {
     let scenario = scenario();
     let (_keep, secrets) = place();
-    let launch = scenario.launch().option(file("K", "NONE", &secrets.join("key"), "")).option("--optional=K");
+    let launch = caged(&scenario).option(file("K", "NONE", &secrets.join("key"), "")).option("--optional=K");
     let outcome = sh(launch, &format!("echo ${{K-unset}}; ls -A {}", secrets.display()));
     assert_eq!(outcome.succeeded().text(), "unset\n");
 }
@@ -226,8 +253,7 @@ fn a_dry_run_makes_nothing() {
     let scenario = scenario();
     let (_keep, secrets) = place();
     let key = secrets.join("key");
-    let launch =
-        || scenario.launch().option(file("K", "KEY", &key, ",owner=nobody:4343")).option("--dry-run");
+    let launch = || caged(&scenario).option(file("K", "KEY", &key, ",owner=nobody:4343")).option("--dry-run");
     let shown = format!(
         "\n1 file\nNAME  BYTES  MODE  OWNER       PATH\nK        17  0400  65534:4343  {}\n",
         key.display()
@@ -249,8 +275,8 @@ fn a_dry_run_makes_nothing() {
 fn in_a_user_namespace_of_the_callers() {
     let scenario = scenario();
     let (_keep, secrets) = place();
-    let launch = scenario.launch().option(file("K", "KEY", &secrets.join("key"), ""));
-    let launch = launch.under(["unshare", "--user", "--map-root-user"]);
+    let launch = caged(&scenario).option(file("K", "KEY", &secrets.join("key"), ""));
+    let launch = launch.under(CAGE.into_iter().chain(["unshare", "--user", "--map-root-user"]));
     let outcome = sh(launch, &format!("cat $K; grep ' {} ' /proc/self/mountinfo", secrets.display()));
     assert!(outcome.succeeded().text().starts_with(CANARY), "{}", outcome.text());
     assert!(
