@@ -95,6 +95,13 @@ pub struct Args {
     /// Set NAME to one secret: REF is an id, KEY or PROJECT/KEY, then #/json/pointer; repeatable
     #[arg(long, value_name = "NAME=REF", help_heading = SECRETS)]
     pub map: Vec<String>,
+    /// Put one secret into a file in memory and its path into NAME; see docs/files.md; repeatable
+    #[arg(
+        long,
+        value_name = "NAME=REF[,mode=0400][,owner=USER[:GROUP]][,path=/ABS/PATH]",
+        help_heading = SECRETS
+    )]
+    pub file: Vec<String>,
     /// Set the variables of this file, with bws://REF and ${bws://REF} resolved; repeatable
     #[arg(long, value_name = "FILE", help_heading = SECRETS)]
     pub env_file: Vec<PathBuf>,
@@ -195,6 +202,7 @@ executed, 127 COMMAND not found. Any other is COMMAND's own, for we have become 
 Examples:
   bws-exec -- ./server --port 8080
   bws-exec --access-token-file /run/secrets/token --project web -- node app.js
+  bws-exec --file TLS_KEY=web/TLS_KEY -- ./server
   bws-exec --map DATABASE_URL=web/DB_URL -- sh -c 'psql \"$DATABASE_URL\"'";
 
 /// `--dry-run=FORMAT`.

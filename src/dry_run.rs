@@ -8,7 +8,7 @@ use serde_json::{Value as Json, json};
 use crate::api::Servers;
 use crate::cli::DryRunFormat;
 use crate::deadline::rough;
-use crate::env::{EnvPlan, Origin, Rule, Source, Value, Variable};
+use crate::env::{self, Delivered, EnvPlan, Origin, Rule, Source, Value, Variable};
 use crate::exec::Program;
 use crate::ids::{ProjectId, SecretId};
 use crate::plan::RunPlan;
@@ -40,7 +40,20 @@ impl DryRun<'_> {
     fn injected(&self) -> impl Iterator<Item = (&Variable, usize, &Source)> {
         self.environment.variables.iter().filter_map(|variable| match &variable.value {
             Value::Given { value, source } => Some((variable, value.expose().len(), source)),
+            Value::File { delivered, source, .. } => {
+                Some((variable, env::path(delivered.as_ref()).len(), source))
+            }
             Value::Inherited(_) => None,
+        })
+    }
+
+    /// Those that could be made.
+    fn files(&self) -> impl Iterator<Item = (&Variable, usize, &Delivered)> {
+        self.environment.variables.iter().filter_map(|variable| match &variable.value {
+            Value::File { content, delivered: Some(file), .. } => {
+                Some((variable, content.expose().len(), file))
+            }
+            _ => None,
         })
     }
 
@@ -82,15 +95,20 @@ impl DryRun<'_> {
             })
             .collect();
         line(format!("\n{} set, {} inherited", count(rows.len(), "variable"), self.inherited()));
-        if !rows.is_empty() {
-            let width = |column: usize, title: &str| {
-                rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0).max(title.len())
-            };
-            let (name, bytes) = (width(0, "NAME"), width(1, "BYTES"));
-            line(format!("{:<name$}  {:>bytes$}  FROM", "NAME", "BYTES"));
-            for [variable, size, from] in &rows {
-                line(format!("{variable:<name$}  {size:>bytes$}  {from}"));
-            }
+        table("FROM", &rows).into_iter().for_each(&mut line);
+        let owner = |file: &Delivered| format!("{}:{}", file.user, file.group);
+        let width = self.files().map(|(_, _, file)| owner(file).len()).max().unwrap_or(0).max("OWNER".len());
+        let files: Vec<[String; 3]> = self
+            .files()
+            .map(|(variable, size, file)| {
+                let (mode, owner, path) = (file.mode, owner(file), shown(&file.path.to_string_lossy()));
+                let place = format!("{mode:04o}  {owner:<width$}  {path}");
+                [shown(&String::from_utf8_lossy(&variable.name)), size.to_string(), place]
+            })
+            .collect();
+        if !files.is_empty() {
+            line(format!("\n{}", count(files.len(), "file")));
+            table(&format!("MODE  {:<width$}  PATH", "OWNER"), &files).into_iter().for_each(&mut line);
         }
         if !self.environment.unused.is_empty() {
             let unused = count(self.environment.unused.len(), "secret");
@@ -114,6 +132,7 @@ impl DryRun<'_> {
             .map(|(variable, size, source)| {
                 let (rule, file, line) = match &source.rule {
                     Rule::Map => ("map", None, None),
+                    Rule::File => ("file", None, None),
                     Rule::EnvFile { path, line } => ("env-file", Some(path), Some(line)),
                     Rule::ResolveEnv => ("resolve-env", None, None),
                     Rule::Bulk => ("bulk", None, None),
@@ -127,6 +146,19 @@ impl DryRun<'_> {
                     "secrets": source.secrets.iter().map(secret).collect::<Vec<_>>(),
                     "bytes": size,
                     "overrides": source.overrides,
+                })
+            })
+            .collect();
+        let files: Vec<Json> = self
+            .files()
+            .map(|(variable, size, file)| {
+                json!({
+                    "name": String::from_utf8_lossy(&variable.name),
+                    "path": file.path.to_string_lossy(),
+                    "bytes": size,
+                    "mode": format!("{:04o}", file.mode),
+                    "user": file.user,
+                    "group": file.group,
                 })
             })
             .collect();
@@ -154,6 +186,7 @@ impl DryRun<'_> {
                 }),
             },
             "variables": variables,
+            "files": files,
             "inherited": self.inherited(),
             "unused": unused,
             "warnings": self.plan.warnings.iter().chain(&self.environment.warnings).collect::<Vec<_>>(),
@@ -183,6 +216,20 @@ fn escaped(json: &Json) -> String {
         }
     }
     text
+}
+
+/// Lines with a name, a number and the rest.
+fn table(rest: &str, rows: &[[String; 3]]) -> Vec<String> {
+    if rows.is_empty() {
+        return Vec::new();
+    }
+    let width = |column: usize, title: &str| {
+        rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0).max(title.len())
+    };
+    let (name, bytes) = (width(0, "NAME"), width(1, "BYTES"));
+    let title = format!("{:<name$}  {:>bytes$}  {rest}", "NAME", "BYTES");
+    let line = |[variable, size, rest]: &[String; 3]| format!("{variable:<name$}  {size:>bytes$}  {rest}");
+    std::iter::once(title).chain(rows.iter().map(line)).collect()
 }
 
 /// "1 secret", "2 secrets".

@@ -40,6 +40,18 @@ pub enum Error {
     #[error("cannot use the proxy '{url}': {problem}")]
     Proxy { url: String, problem: String },
 
+    // Files.
+    #[error("{origin}: {problem}")]
+    UnknownUser { origin: String, problem: String },
+    #[error("cannot use {} for files: {problem}", directory.display())]
+    FileDirectory { directory: PathBuf, problem: String },
+    #[error("cannot mount memory over {} for the command alone: {cause}", directory.display())]
+    PrivateMount { directory: PathBuf, cause: io::Error },
+    #[error("cannot give the file of '{name}' to {owner}: {cause}")]
+    FileOwner { name: String, owner: String, cause: io::Error },
+    #[error("cannot make the file of '{name}': {cause}")]
+    File { name: String, cause: io::Error },
+
     // COMMAND.
     #[error("command not found: {command}")]
     CommandNotFound { command: String, because: Option<String> },
@@ -243,6 +255,11 @@ impl Error {
             Self::AmbiguousReference { .. } => "ambiguous-reference",
             Self::Pointer { .. } => "pointer",
             Self::Required { .. } => "required",
+            Self::UnknownUser { .. } => "unknown-user",
+            Self::FileDirectory { .. } => "file-directory",
+            Self::PrivateMount { .. } => "private-mount",
+            Self::FileOwner { .. } => "file-owner",
+            Self::File { .. } => "file",
             Self::CommandNotFound { .. } => "command-not-found",
             Self::CommandNotExecutable { .. } => "command-not-executable",
             Self::Exec { .. } => "exec",

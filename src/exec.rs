@@ -12,7 +12,7 @@ use nix::fcntl::{AT_FDCWD, AtFlags};
 use nix::unistd::{AccessFlags, access, faccessat};
 use zeroize::{Zeroize, Zeroizing};
 
-use crate::env::{Value, Variable};
+use crate::env::{self, Value, Variable};
 use crate::error::Error;
 use crate::sys;
 
@@ -159,16 +159,15 @@ impl Block {
         let size = variables.iter().map(|variable| variable.size() + 1).sum();
         let mut block = Self { bytes: Zeroizing::new(Vec::with_capacity(size)), ends: Vec::new() };
         for variable in variables {
-            match &variable.value {
-                Value::Inherited(entry) => block.bytes.extend_from_slice(entry),
-                Value::Given { value, .. } => {
-                    block.bytes.extend_from_slice(&variable.name);
-                    block.bytes.push(b'=');
-                    // EXPOSE: this is what we are for.
-                    block.bytes.extend_from_slice(value.expose());
-                }
+            let value = match &variable.value {
+                Value::Inherited(entry) => &entry[variable.name.len() + 1..],
+                // EXPOSE: this is what we are for.
+                Value::Given { value, .. } => value.expose(),
+                Value::File { delivered, .. } => env::path(delivered.as_ref()),
+            };
+            for part in [&variable.name[..], b"=", value, b"\0"] {
+                block.bytes.extend_from_slice(part);
             }
-            block.bytes.push(0);
             block.ends.push(block.bytes.len());
         }
         block

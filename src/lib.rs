@@ -20,6 +20,7 @@
 //! | `config` | what is read besides: tokens, profiles of `bws`, env files, the status descriptor |
 //! | `cli` | what was typed |
 //! | `exec` | locate COMMAND, become it |
+//! | `files` | `--file`: sealed memory or a private mount |
 //! | `host` | the outside world, read once; hardening |
 //! | `env` | snapshot + inherited -> the command's environment |
 //! | `cache` | what is kept sealed on disk, if asked to |
@@ -27,6 +28,7 @@
 //! | `snapshot` | what a token can read |
 //! | `report` | our only words |
 //! | `token` | the access token |
+//! | `users` | names of users and groups |
 //! | `read` | files that others name, bounded |
 //! | `crypto` | keys, `EncString`, derivation |
 //! | `error`, `exit`, `ids`, `secret`, `deadline`, `random`, `env_vars` | vocabulary |
@@ -47,6 +49,7 @@ mod env_vars;
 mod error;
 mod exec;
 mod exit;
+mod files;
 mod host;
 mod ids;
 mod plan;
@@ -59,6 +62,7 @@ mod snapshot;
 mod source;
 mod sys;
 mod token;
+mod users;
 #[cfg(test)]
 mod vectors;
 

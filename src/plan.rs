@@ -1,5 +1,7 @@
 //! What the command line means, once the variables are known. Pure: it opens nothing.
 
+mod files;
+
 use std::ffi::OsString;
 use std::time::Duration;
 
@@ -183,6 +185,7 @@ fn environment(args: &Args, env_files: Vec<EnvFile>, host: &Host) -> Result<Poli
                 )
             })?,
         };
+    let maps = maps(&args.map)?;
     Ok(Policy {
         selection: Selection {
             projects,
@@ -195,7 +198,8 @@ fn environment(args: &Args, env_files: Vec<EnvFile>, host: &Host) -> Result<Poli
             upper: args.upper,
             prefix: args.prefix.clone().unwrap_or_default(),
         },
-        maps: maps(&args.map)?,
+        files: files::rules(&args.file, &maps)?,
+        maps,
         env_files,
         resolve_env: args.resolve_env.as_deref().map(Pattern::new),
         required: args.require.clone(),

@@ -8,6 +8,7 @@ use crate::env::EnvPlan;
 use crate::error::Error;
 use crate::exec::{self, ExecPlan, Program};
 use crate::exit::Exit;
+use crate::files::Files;
 use crate::host::Host;
 use crate::plan::{self, RunPlan};
 use crate::report::{self, Phase, Report};
@@ -55,11 +56,13 @@ fn stages(args: Args, token: Option<TokenText>, mut host: Host, report: &Report)
     let plan = RunPlan::new(args, tokens, env_files, deadline, &host)?;
     report.warnings(&plan.warnings);
     let program = exec::locate(plan.command.first(), host.var(env_vars::PATH))?;
+    let mut files = Files::prepare(&plan.environment.files, plan.dry_run.is_some(), plan.deadline)?;
     let token = config::read_token(&plan.tokens, plan.deadline, |text| report.warning(text))?;
     let servers = plan.servers.choose(token.id, plan.deadline)?;
     let snapshot = Source::new(&plan, &servers, token, report).load()?;
     report.phase(Phase::Resolve);
     let mut environment = EnvPlan::build(&snapshot, &plan.environment, &host.environment);
+    files.deliver(&mut environment);
     environment.check(&plan.command, host.limits);
     report.warnings(&environment.warnings);
     match (plan.dry_run.is_some(), program) {

@@ -92,6 +92,14 @@ impl Snapshot {
             .map_err(|problem| self.undecryptable(secret, "value", problem))
     }
 
+    /// The same, whether it is text or not.
+    pub fn content(&self, secret: &Secret) -> Result<SecretValue, Error> {
+        EncString::parse(&secret.value)
+            .and_then(|text| text.decrypt(&self.key))
+            .map(SecretValue::new)
+            .map_err(|problem| self.undecryptable(secret, "value", problem))
+    }
+
     /// The error for a part of a secret that cannot be read.
     pub fn undecryptable(&self, secret: &Secret, part: &'static str, problem: CryptoProblem) -> Error {
         Error::Undecryptable { secret: self.describe(secret), part, problem }

@@ -18,6 +18,7 @@ pub fn build(snapshot: &Snapshot, policy: &Policy, inherited: &[Entry]) -> EnvPl
     let mut builder = Builder {
         snapshot,
         policy,
+        in_files: HashSet::new(),
         inherited: inherited
             .iter()
             .filter(|(name, entry)| in_place(policy, name, entry).is_none())
@@ -31,10 +32,10 @@ pub fn build(snapshot: &Snapshot, policy: &Policy, inherited: &[Entry]) -> EnvPl
     if snapshot.secrets.is_empty() {
         builder.plan.warnings.push("this machine account can read no secrets".into());
     }
-    let maps = builder.maps();
-    let files = builder.env_files();
+    let named = builder.maps() | builder.files();
+    let env_files = builder.env_files();
     let resolved = builder.resolve_env(&inherited);
-    if policy.selection.is_given() || !(maps || files || resolved) {
+    if policy.selection.is_given() || !(named || env_files || resolved) {
         builder.bulk();
         builder.say_that_everything_is_injected();
         return builder.finish(&inherited);
@@ -77,6 +78,8 @@ pub(super) struct Builder<'a> {
     /// Names that a level has spoken about; weaker levels are not asked.
     settled: BTreeMap<String, Settled>,
     used: HashSet<SecretId>,
+    /// Secrets that `--file` names: whoever wants one in a file does not want it in the environment.
+    pub(super) in_files: HashSet<SecretId>,
     pub(super) plan: EnvPlan,
 }
 
@@ -96,6 +99,16 @@ impl<'a> Builder<'a> {
             self.reference(name, Rule::Map, template);
         }
         !self.policy.maps.is_empty()
+    }
+
+    /// Whether there was any.
+    fn files(&mut self) -> bool {
+        for rule in &self.policy.files {
+            let secrets = rule.template.secrets(self.snapshot).unwrap_or_default();
+            self.in_files.extend(secrets.iter().map(|secret| secret.id));
+            self.reference(&rule.name, Rule::File, &rule.template);
+        }
+        !self.policy.files.is_empty()
     }
 
     /// Whether there was any reference in them. The last file, and in a file the last line, is strongest.
@@ -176,7 +189,11 @@ impl<'a> Builder<'a> {
         if value.is_ok() && self.lets_inherited_win(name, &source) {
             return;
         }
-        match value.and_then(|()| template.resolve(self.snapshot)) {
+        let resolve = match source.rule {
+            Rule::File => Template::content,
+            _ => Template::resolve,
+        };
+        match value.and_then(|()| resolve(template, self.snapshot)) {
             Err(error) if error.is_missing_reference() && self.policy.optional.iter().any(|o| o == name) => {
                 let notice = format!("'{name}' is optional and not set by {}: {error}", source.rule);
                 self.plan.notices.push(notice);
@@ -221,7 +238,7 @@ impl<'a> Builder<'a> {
 
     pub(super) fn settle(&mut self, name: String, source: Source, value: Result<SecretValue, Error>) {
         let value = value.and_then(|value| {
-            if value.expose().contains(&0) {
+            if source.rule != Rule::File && value.expose().contains(&0) {
                 return Err(Error::NulInValue { name: name.clone(), secret: source.to_string() });
             }
             Ok(value)
@@ -293,7 +310,10 @@ impl<'a> Builder<'a> {
         }
         for (name, settled) in std::mem::take(&mut self.settled) {
             if let Settled::Given { value, source } = settled {
-                let value = Value::Given { value, source };
+                let value = match source.rule {
+                    Rule::File => Value::File { content: value, delivered: None, source },
+                    _ => Value::Given { value, source },
+                };
                 self.plan.variables.push(Variable { name: name.into_bytes(), value });
             }
         }

@@ -21,7 +21,8 @@ impl Builder<'_> {
         self.plan.problems.extend(selected.problems);
         self.plan.notices.extend(selected.notices);
         let mut named: BTreeMap<String, Vec<&Secret>> = BTreeMap::new();
-        for secret in selected.secrets {
+        let in_files = std::mem::take(&mut self.in_files);
+        for secret in selected.secrets.into_iter().filter(|secret| !in_files.contains(&secret.id)) {
             if let Some(name) = self.bulk_name(secret) {
                 named.entry(name).or_default().push(secret);
             }

@@ -1,6 +1,6 @@
 //! From a snapshot and what was inherited to the command's environment. Pure.
 //!
-//! One name, one value. From the strongest: `--map`, env files (the later wins), `--resolve-env`, bulk,
+//! One name, one value. From the strongest: `--map` and `--file`, env files (the later wins), `--resolve-env`, bulk,
 //! inherited. Nothing here stops at the first problem: all are collected, so that `--dry-run` shows all.
 
 mod build;
@@ -24,11 +24,13 @@ pub use template::Template;
 use std::ffi::OsString;
 use std::fmt;
 use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
 
 use crate::error::Error;
 use crate::ids::{ProjectId, SecretId};
 use crate::secret::SecretValue;
 use crate::snapshot::{Secret, Snapshot};
+use crate::users::Owner;
 use names::Verdict;
 
 /// Who wins where a secret and an inherited variable have one name.
@@ -47,6 +49,8 @@ pub struct Policy {
     pub naming: Naming,
     /// `--map`: names and references.
     pub maps: Vec<(String, Template)>,
+    /// `--file`; no name is in `maps` too.
+    pub files: Vec<FileRule>,
     /// `--env-file`, in the order given.
     pub env_files: Vec<EnvFile>,
     /// `--resolve-env`: which inherited variables may be references.
@@ -56,6 +60,18 @@ pub struct Policy {
     pub inherit: Inherit,
     pub on_conflict: OnConflict,
     pub allowed_names: Vec<String>,
+}
+
+/// `--file`: one secret that goes into a file, whose path its variable gets.
+#[derive(Clone, Debug)]
+pub struct FileRule {
+    pub name: String,
+    pub template: Template,
+    pub mode: u32,
+    /// Ours, if nobody else's.
+    pub owner: Option<Owner>,
+    /// Absolute. Without it the file is a descriptor.
+    pub path: Option<PathBuf>,
 }
 
 /// How bulk secrets are called.
@@ -112,6 +128,21 @@ pub enum Value {
         value: SecretValue,
         source: Source,
     },
+    File {
+        content: SecretValue,
+        /// None until it is there.
+        delivered: Option<Delivered>,
+        source: Source,
+    },
+}
+
+/// A file as it may be shown.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Delivered {
+    pub path: PathBuf,
+    pub mode: u32,
+    pub user: u32,
+    pub group: u32,
 }
 
 /// Why a variable has its value, as it may be shown.
@@ -128,6 +159,7 @@ pub struct Source {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Rule {
     Map,
+    File,
     EnvFile { path: String, line: usize },
     ResolveEnv,
     Bulk,
@@ -192,6 +224,7 @@ impl fmt::Display for Rule {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Map => f.write_str("--map"),
+            Self::File => f.write_str("--file"),
             Self::EnvFile { path, line } => write!(f, "{path}:{line}"),
             Self::ResolveEnv => f.write_str("--resolve-env"),
             Self::Bulk => f.write_str("bulk"),
@@ -216,6 +249,7 @@ impl Variable {
         match &self.value {
             Value::Inherited(entry) => entry.len(),
             Value::Given { value, .. } => self.name.len() + 1 + value.expose().len(),
+            Value::File { delivered, .. } => self.name.len() + 1 + path(delivered.as_ref()).len(),
         }
     }
 
@@ -229,9 +263,12 @@ impl Variable {
         const SHORTEST: usize = 12;
         // EXPOSE: compared, not shown.
         let value = match &self.value {
-            Value::Given { value, .. } if value.expose().len() >= SHORTEST => value.expose(),
-            Value::Given { .. } | Value::Inherited(_) => return false,
+            Value::Given { value, .. } | Value::File { content: value, .. } => value.expose(),
+            Value::Inherited(_) => return false,
         };
+        if value.len() < SHORTEST {
+            return false;
+        }
         arguments
             .iter()
             .filter_map(|argument| argument.as_bytes().strip_suffix(value))
@@ -239,7 +276,12 @@ impl Variable {
     }
 }
 
-/// Whether the operator may choose this name, by `--allow-name` or `--map`.
+/// What the variable of a file holds.
+pub fn path(delivered: Option<&Delivered>) -> &[u8] {
+    delivered.map_or(&[], |file| file.path.as_os_str().as_bytes())
+}
+
+/// Whether the operator may choose this name, by `--allow-name`, `--map` or `--file`.
 pub fn can_be_chosen(name: &str) -> bool {
     !matches!(names::judge(name), Verdict::Impossible(_) | Verdict::Ours)
 }

@@ -1,6 +1,7 @@
 //! What holds for any secrets, any policy and any inherited environment.
 
 mod model;
+mod written;
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
@@ -49,6 +50,8 @@ struct Asked {
     selection: Selection,
     naming: Naming,
     maps: BTreeMap<String, Reference>,
+    /// `--file`; their names are not among the maps.
+    delivered: BTreeMap<String, Reference>,
     files: Vec<Vec<(String, Vec<Part>)>>,
     resolve_env: Option<Pattern>,
     required: Vec<String>,
@@ -173,7 +176,7 @@ fn asked(known: &[Given]) -> impl Strategy<Value = Asked> + use<> {
     let mapped = prop_oneof![9 => name(), 1 => Just("a-b".to_owned())];
     let written = prop_oneof![9 => name(), 1 => Just("BWS_EXEC_X".to_owned())];
     let references = (
-        proptest::collection::btree_map(mapped, reference(known), 0..3),
+        proptest::collection::btree_map(mapped, (reference(known), prop::bool::weighted(0.3)), 0..3),
         vec(vec((written, parts(known)), 0..3), 0..3),
         option::of(prop::sample::select(vec!["*", "A*"]).prop_map(Pattern::new)),
     );
@@ -195,10 +198,17 @@ fn asked(known: &[Given]) -> impl Strategy<Value = Asked> + use<> {
             on_conflict,
         )| {
             let allowed_names = allowed.into_iter().map(str::to_owned).collect();
+            let (delivered, maps): (Vec<_>, Vec<_>) =
+                maps.into_iter().partition(|(_, (_, in_file))| *in_file);
+            let references = |list: Vec<(String, (Reference, bool))>| {
+                list.into_iter().map(|(name, (reference, _))| (name, reference)).collect()
+            };
+            let (delivered, maps) = (references(delivered), references(maps));
             Asked {
                 selection,
                 naming,
                 maps,
+                delivered,
                 files,
                 resolve_env,
                 required,
@@ -213,94 +223,6 @@ fn asked(known: &[Given]) -> impl Strategy<Value = Asked> + use<> {
 
 pub fn policy() -> impl Strategy<Value = Policy> {
     asked(&[]).prop_map(|asked| asked.policy())
-}
-
-impl Asked {
-    /// By way of the text that the operator would write.
-    fn policy(&self) -> Policy {
-        let template =
-            |reference: &Reference| Template::reference(&reference.written()).expect("it is well written");
-        let assigned = |parts: &[Part]| {
-            let text: String = parts.iter().map(Part::written).collect();
-            match Template::parse(&text).expect("it is well written") {
-                Some(template) => Assigned::Template(template),
-                None => Assigned::Text(text),
-            }
-        };
-        let file = |(number, lines): (usize, &Vec<(String, Vec<Part>)>)| EnvFile {
-            path: format!("file{number}"),
-            assignments: lines
-                .iter()
-                .enumerate()
-                .map(|(line, (name, parts))| Assignment {
-                    name: name.clone(),
-                    value: assigned(parts),
-                    line: line + 1,
-                })
-                .collect(),
-        };
-        Policy {
-            selection: self.selection.clone(),
-            naming: self.naming.clone(),
-            maps: self.maps.iter().map(|(name, reference)| (name.clone(), template(reference))).collect(),
-            env_files: self.files.iter().enumerate().map(file).collect(),
-            resolve_env: self.resolve_env.clone(),
-            required: self.required.clone(),
-            optional: self.optional.clone(),
-            inherit: self.inherit.clone(),
-            on_conflict: self.on_conflict,
-            allowed_names: self.allowed_names.clone(),
-        }
-    }
-}
-
-impl Reference {
-    fn field(&self) -> Option<&str> {
-        match self {
-            Self::Id { field, .. } | Self::Key { field, .. } => field.as_deref(),
-        }
-    }
-
-    fn written(&self) -> String {
-        // Everything may be encoded, and these must be.
-        let encoded = |part: &str| -> String {
-            let must = |c: char| "/#|}%$".contains(c) || c.is_control();
-            let encode = |c: char| -> String {
-                let bytes = c.to_string().into_bytes();
-                if must(c) { bytes.iter().map(|byte| format!("%{byte:02x}")).collect() } else { c.into() }
-            };
-            part.chars().map(encode).collect()
-        };
-        let target = match self {
-            Self::Id { id, .. } => id_text(*id),
-            Self::Key { project: Some(project), key, .. } => format!("{}/{}", encoded(project), encoded(key)),
-            Self::Key { project: None, key, .. } => encoded(key),
-        };
-        self.field().map_or(target.clone(), |field| format!("{target}#/{field}"))
-    }
-
-    /// Reads those that `inherited` has.
-    fn read(text: &str) -> Option<Self> {
-        let parts: Vec<&str> = text.split('/').collect();
-        let (project, key) = match parts[..] {
-            [key] => (None, key),
-            [project, key] => (Some(project.to_owned()), key),
-            _ => return None,
-        };
-        (!key.is_empty()).then(|| Self::Key { project, key: key.to_owned(), field: None })
-    }
-}
-
-impl Part {
-    fn written(&self) -> String {
-        match self {
-            Self::Text(text) => text.clone(),
-            Self::Whole(reference) => format!("bws://{}", reference.written()),
-            Self::Inside { reference, urlencode } => {
-                format!("${{bws://{}{}}}", reference.written(), if *urlencode { "|urlencode" } else { "" })
-            }
-        }
-    }
 }
 
 pub fn inherited() -> impl Strategy<Value = Vec<Entry>> {
@@ -334,6 +256,12 @@ proptest! {
             let value = match &variable.value {
                 Value::Inherited(entry) => entry[variable.name.len() + 1..].to_vec(),
                 Value::Given { value, .. } => value.expose().to_vec(),
+                // Its path is not known yet.
+                Value::File { content, .. } => {
+                    prop_assert_eq!(variable.size(), variable.name.len() + 1);
+                    built.insert(variable.name.clone(), content.expose().to_vec());
+                    continue;
+                }
             };
             prop_assert_eq!(variable.size(), variable.name.len() + 1 + value.len());
             built.insert(variable.name.clone(), value);

@@ -79,11 +79,24 @@ impl Reference {
 
     /// The value, or the part of it that the pointer names.
     pub fn resolve(&self, snapshot: &Snapshot) -> Result<SecretValue, Error> {
+        self.read(snapshot, Snapshot::value)
+    }
+
+    /// The same; a whole value need not be text.
+    pub fn content(&self, snapshot: &Snapshot) -> Result<SecretValue, Error> {
+        self.read(snapshot, Snapshot::content)
+    }
+
+    fn read(
+        &self,
+        snapshot: &Snapshot,
+        value: fn(&Snapshot, &Secret) -> Result<SecretValue, Error>,
+    ) -> Result<SecretValue, Error> {
         let secret = self.find(snapshot)?;
         let value = match &secret.key {
             // Found by its id; that its key cannot be read is an error all the same.
             Err(problem) => Err(snapshot.undecryptable(secret, "key", *problem)),
-            Ok(_) => snapshot.value(secret),
+            Ok(_) => value(snapshot, secret),
         }?;
         let Some(pointer) = &self.pointer else { return Ok(value) };
         pointer::find(&value, pointer).map_err(|problem| Error::Pointer {

@@ -35,7 +35,7 @@ pub fn check(limits: Limits, variables: &[Variable], arguments: &[OsString]) -> 
         if size > limits.string {
             let origin = match &variable.value {
                 Value::Inherited(_) => "inherited".into(),
-                Value::Given { source, .. } => source.to_string(),
+                Value::Given { source, .. } | Value::File { source, .. } => source.to_string(),
             };
             let name = variable.shown_name();
             problems.push(Error::VariableTooLarge { name, size, limit: limits.string, origin });

@@ -91,6 +91,14 @@ impl Template {
         Ok(SecretValue::new(value))
     }
 
+    /// The same for a file, which may also hold what is no text.
+    pub fn content(&self, snapshot: &Snapshot) -> Result<SecretValue, Error> {
+        match &self.0[..] {
+            [Part::Secret { reference, urlencode: false }] => reference.content(snapshot),
+            _ => self.resolve(snapshot),
+        }
+    }
+
     fn references(&self) -> impl Iterator<Item = &Reference> {
         self.0.iter().filter_map(|part| match part {
             Part::Secret { reference, .. } => Some(reference),

@@ -67,6 +67,11 @@ impl Error {
             | Self::AmbiguousReference { .. }
             | Self::Pointer { .. }
             | Self::Required { .. }
+            | Self::UnknownUser { .. }
+            | Self::FileDirectory { .. }
+            | Self::PrivateMount { .. }
+            | Self::FileOwner { .. }
+            | Self::File { .. }
             | Self::Certificate { .. }
             | Self::CopyUnusable { .. }
             | Self::LoginRefused { .. }

@@ -41,6 +41,15 @@ impl Error {
             }
             Self::Pointer { .. } => "check what follows '#', or allow its absence by --optional NAME".into(),
             Self::Required { .. } => "bws-exec --dry-run shows what would be set; see --map and the selectors".into(),
+            Self::UnknownUser { .. } => {
+                "names are looked up in /etc/passwd and /etc/group only; a number needs no entry there".into()
+            }
+            Self::FileDirectory { .. } => "path= needs a directory that is empty, or that can be created".into(),
+            Self::PrivateMount { .. } => {
+                "path= needs CAP_SYS_ADMIN, as root has it; without path= the file is a descriptor and needs no right".into()
+            }
+            Self::FileOwner { .. } => "owner= needs CAP_CHOWN, as root has it, or must be the user who runs this".into(),
+            Self::File { .. } => "check limits (ulimit -n, ulimit -f, memory), the seccomp profile, and that /proc is mounted".into(),
             Self::CommandNotFound { because: Some(because), .. } => because.clone(),
             Self::CommandNotFound { .. } => "check the spelling and PATH; shell syntax needs: sh -c '…'".into(),
             Self::CommandNotExecutable { .. } => {
@@ -105,10 +114,12 @@ impl Error {
                 format!("rename the secret, leave it out by --exclude, or accept it by --allow-name {name}")
             }
             Self::Conflict { .. } => "choose by --on-conflict secret|inherited, or take the variable away by --unset".into(),
-            Self::NulInValue { .. } => "no environment can carry NUL: leave it out by --exclude".into(),
-            Self::VariableTooLarge { .. } => "leave it out by --exclude, or by --unset if it was inherited".into(),
+            Self::NulInValue { .. } => "no environment can carry NUL: deliver it by --file, or leave it out by --exclude".into(),
+            Self::VariableTooLarge { .. } => {
+                "deliver it by --file, leave it out by --exclude, or by --unset if it was inherited".into()
+            }
             Self::EnvironmentTooLarge { .. } => {
-                "select fewer secrets by --project, --only or --exclude, or start clean by --no-inherit-env".into()
+                "deliver large ones by --file, select fewer by --project, --only or --exclude, or start clean by --no-inherit-env".into()
             }
             Self::Output { .. } => "check where the output goes: a full disk, for example".into(),
             Self::Resources { .. } => "check its limits (ulimit -n) and its seccomp profile".into(),

@@ -23,6 +23,9 @@ const NOT_RUN: [(&str, &str); 2] = [
     ("cargo run --example quickstart\n", "builds this package, which runs this test"),
 ];
 
+/// Blocks that take the right to mount: where they would make directories is a directory of their own.
+const NEEDS_ROOT: [&str; 1] = ["bws-exec --file TLS_KEY=web/TLS_KEY,path="];
+
 /// Commands in the examples.
 const STAND_INS: [&str; 5] = ["./server", "psql", "docker", "npm", "node"];
 
@@ -37,6 +40,12 @@ struct Block {
     line: usize,
     info: String,
     text: String,
+}
+
+impl Block {
+    fn needs_root(&self) -> bool {
+        NEEDS_ROOT.iter().any(|start| self.text.starts_with(start))
+    }
 }
 
 fn read(path: &Path) -> String {
@@ -85,7 +94,10 @@ impl World {
             .secret("DB_URL", "postgres://app@db/app")
             .secret("DB_JSON", r#"{"user": "app", "password": "secret"}"#)
             .secret("API_KEY", "key")
-            .secret("TEST_TOKEN", "token");
+            .secret("TEST_TOKEN", "token")
+            .secret("PORT", "443")
+            .secret("TLS_CERT", "certificate")
+            .secret("TLS_KEY", "key");
         let owner = scenario.vault.owner();
         let password = owner.create_secret(scenario.project, "DB_PASSWORD", "p@ss");
         let dsn = owner.create_secret(scenario.project, "SENTRY_DSN", "https://sentry.test");
@@ -104,6 +116,19 @@ impl World {
         world.write("local.env", "PORT=8081\n");
         fs::create_dir(world.path("cache")).unwrap();
         world.stand_ins();
+        world
+    }
+
+    /// With the files that the documents show.
+    fn of_documents() -> Self {
+        let world = Self::new();
+        // One of a later document, or below, is as good.
+        for file in documents().iter().flat_map(|path| blocks(path)) {
+            if let Some(name) = file.info.strip_prefix("dotenv ") {
+                let _ = fs::remove_file(world.path(name));
+                world.write(name, &world.with_ids(&file.text));
+            }
+        }
         world
     }
 
@@ -164,7 +189,11 @@ impl World {
         fs::write(&launched, "").unwrap();
         let script = format!("exec 3>>launched\nexport BWS_ACCESS_TOKEN=\"$(cat {token_file})\"\n{text}");
         let path = format!("{}:/usr/local/bin:/usr/bin:/bin", self.path("bin").display());
-        let launch = Launch::new().env("PATH", path).directory(self.directory.path());
+        let mut launch = Launch::new().env("PATH", path).directory(self.directory.path());
+        if block.needs_root() {
+            let own = "mount -t tmpfs none /run && exec \"$@\"";
+            launch = launch.under(["unshare", "--mount", "sh", "-c", own, "sh"]);
+        }
         let outcome = Running::new(launch.command(["sh", "-euc", &script]).direct(), None).finish();
         assert_eq!(
             (outcome.code(), outcome.stderr.as_str()),
@@ -176,42 +205,49 @@ impl World {
     }
 }
 
+impl World {
+    /// Runs it; every launch that it shows starts its command, but dry ones.
+    fn launches_all(&self, block: &Block) {
+        let place = format!("{}:{}", block.document, block.line);
+        let token = if block.text.contains("legacy") { "legacy-token" } else { "token" };
+        let launches = block.text.lines().filter(|line| line.contains("bws-exec ") && !line.starts_with('#'));
+        let dry = |line: &&str| line.contains("--dry-run");
+        let (all, dry) = (launches.clone().count(), launches.filter(dry).count());
+        assert!(all > 0, "{place} shows no launch");
+        assert_eq!(self.run(block, token), all - dry, "{place}: commands launched");
+    }
+}
+
 #[test]
 fn every_block_runs() {
     let mut not_run = BTreeSet::new();
     let mut ran = 0;
     for document in documents() {
-        let world = World::new();
-        // A file of a later document, or below, is as good.
-        for file in documents().iter().flat_map(|path| blocks(path)) {
-            if let Some(name) = file.info.strip_prefix("dotenv ") {
-                let _ = fs::remove_file(world.path(name));
-                world.write(name, &world.with_ids(&file.text));
-            }
-        }
-        for block in blocks(&document).iter().filter(|block| block.info == "sh") {
+        let world = World::of_documents();
+        for block in blocks(&document).iter().filter(|block| block.info == "sh" && !block.needs_root()) {
             if let Some((first, _)) = NOT_RUN.iter().find(|(first, _)| block.text.starts_with(first)) {
                 not_run.insert(*first);
                 continue;
             }
-            let token = if block.text.contains("legacy") { "legacy-token" } else { "token" };
-            let launches =
-                block.text.lines().filter(|line| line.contains("bws-exec ") && !line.starts_with('#'));
-            let dry = |line: &&str| line.contains("--dry-run");
-            let (all, dry) = (launches.clone().count(), launches.filter(dry).count());
-            assert!(all > 0, "{}:{} shows no launch", block.document, block.line);
-            assert_eq!(
-                world.run(block, token),
-                all - dry,
-                "{}:{}: commands launched",
-                block.document,
-                block.line
-            );
+            world.launches_all(block);
             ran += 1;
         }
     }
     assert!(ran >= 10, "the documents were understood: {ran}");
     assert_eq!(not_run, NOT_RUN.iter().map(|(first, _)| *first).collect(), "the list is up to date");
+}
+
+#[test]
+#[ignore = "needs root"]
+fn every_block_that_needs_root_runs() {
+    let world = World::of_documents();
+    let all = documents().iter().flat_map(|path| blocks(path)).collect::<Vec<_>>();
+    let needy = all.iter().filter(|block| block.info == "sh" && block.needs_root());
+    assert_eq!(
+        needy.map(|block| world.launches_all(block)).count(),
+        NEEDS_ROOT.len(),
+        "the list is up to date"
+    );
 }
 
 #[test]
@@ -241,13 +277,18 @@ fn the_documented_fields_of_a_dry_run_are_its_fields() {
             _ => {}
         }
     }
-    let scenario = Scenario::new().secret("ONE", "1").secret("PATH", "dangerous").secret("OTHER", "3");
+    let scenario = Scenario::new()
+        .secret("ONE", "1")
+        .secret("PATH", "dangerous")
+        .secret("OTHER", "3")
+        .secret("UNUSED", "4");
     let cache = tempfile::tempdir().unwrap();
     let mut shown = BTreeSet::new();
     // From the server, then from the copy.
     for options in [&[][..], &["--offline"]] {
         let launch = scenario.launch().option("--cache-dir").option(cache.path()).options(options);
-        let outcome = launch.options(["--only=ONE", "--only=PATH", "--dry-run=json"]).command(["true"]).run();
+        let launch = launch.options(["--only=ONE", "--only=PATH", "--file=F=OTHER", "--dry-run=json"]);
+        let outcome = launch.command(["true"]).run();
         fields(&serde_json::from_slice(&outcome.stdout).unwrap(), "", &mut shown);
     }
 

@@ -131,6 +131,7 @@ fn json_field_by_field() {
                 "overrides": [],
             },
         ],
+        "files": [],
         "inherited": 1,
         "unused": [{ "id": rich.unused.to_string(), "key": "OLD", "projects": [rich.db.to_string()] }],
         "warnings": ["variable BWS_EXEC_OTHER has no meaning for this version and is ignored"],

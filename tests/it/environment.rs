@@ -192,7 +192,7 @@ fn the_largest_variable_the_kernel_takes() {
     let expected = format!(
         "bws-exec: error[variable-too-large]: 'BIG' takes 131073 bytes and the kernel allows 131072 for one variable \
          (secret 'BIG', id {id}, in project 'web')\n\
-         bws-exec: hint: leave it out by --exclude, or by --unset if it was inherited\n"
+         bws-exec: hint: deliver it by --file, leave it out by --exclude, or by --unset if it was inherited\n"
     );
     scenario.launch().command(["true"]).run().failed(125, &expected);
 }
@@ -217,7 +217,7 @@ fn a_total_beyond_the_stack_limit() {
     let expected = format!(
         "bws-exec: error[environment-too-large]: environment and arguments take {} bytes and the kernel allows {LIMIT}; \
          largest: 'A' 100002 bytes, 'B' 100002 bytes, 'C' {} bytes, 'PATH' {} bytes\n\
-         bws-exec: hint: select fewer secrets by --project, --only or --exclude, or start clean by --no-inherit-env\n",
+         bws-exec: hint: deliver large ones by --file, select fewer by --project, --only or --exclude, or start clean by --no-inherit-env\n",
         LIMIT + 1,
         rest + 3,
         PATH.len()
@@ -242,7 +242,7 @@ fn a_value_that_no_environment_can_hold() {
     let expected = format!(
         "bws-exec: error[nul-in-value]: the value of 'KEY' contains a NUL byte (secret 'KEY', id {id}, in project \
          'web')\n\
-         bws-exec: hint: no environment can carry NUL: leave it out by --exclude\n"
+         bws-exec: hint: no environment can carry NUL: deliver it by --file, or leave it out by --exclude\n"
     );
     scenario.launch().command(["true"]).run().failed(125, &expected);
 }

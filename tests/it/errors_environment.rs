@@ -96,7 +96,7 @@ fn values_that_no_environment_can_hold() {
         scenario.launch(),
         "nul-in-value",
         &format!("the value of 'NAME' contains a NUL byte ({secret})"),
-        "no environment can carry NUL: leave it out by --exclude",
+        "no environment can carry NUL: deliver it by --file, or leave it out by --exclude",
     );
 }
 
@@ -105,7 +105,7 @@ fn sizes_that_the_kernel_refuses() {
     // NAME= and the NUL at the end count as well.
     let longest = 131_072 - "NAME=".len() - 1;
     let (scenario, secret) = with_secret("NAME", &"x".repeat(longest + 1));
-    let hint = "leave it out by --exclude, or by --unset if it was inherited";
+    let hint = "deliver it by --file, leave it out by --exclude, or by --unset if it was inherited";
     let message =
         format!("'NAME' takes 131073 bytes and the kernel allows 131072 for one variable ({secret})");
     refused(scenario.launch(), "variable-too-large", &message, hint);
@@ -114,7 +114,7 @@ fn sizes_that_the_kernel_refuses() {
 
     let scenario =
         (0..20).fold(Scenario::new(), |scenario, n| scenario.secret(&format!("N{n}"), "x".repeat(100_000)));
-    let hint = "select fewer secrets by --project, --only or --exclude, or start clean by --no-inherit-env";
+    let hint = "deliver large ones by --file, select fewer by --project, --only or --exclude, or start clean by --no-inherit-env";
     // The limit is a quarter of that of the stack.
     let launch = scenario.launch().under(["sh", "-c", "ulimit -Ss 4096; exec \"$@\"", "sh"]);
     let outcome = echo(launch).run();

@@ -15,6 +15,7 @@ enum Level<'a> {
     /// A plain value of an env file.
     Text(&'a str),
     Template(Vec<Part>),
+    File(&'a Reference),
     Malformed,
     /// The selected secrets that would have this name.
     Bulk(Vec<&'a Given>),
@@ -47,7 +48,7 @@ pub fn model(secrets: &[Given], asked: &Asked, inherited: &[Entry]) -> Option<En
         let conflicts = before.contains_key(name.as_bytes()) && !is_in_place;
         for level in levels.iter().filter_map(|level| level.get(name)) {
             match level.value(secrets, asked, name, conflicts) {
-                Ok(Some(value)) if value.contains(&0) => return None,
+                Ok(Some(value)) if value.contains(&0) && !matches!(level, Level::File(_)) => return None,
                 Ok(Some(value)) => {
                     environment.insert(name.clone().into_bytes(), value);
                 }
@@ -88,9 +89,10 @@ fn levels<'a>(
 ) -> Option<Vec<BTreeMap<String, Level<'a>>>> {
     let template = |parts: &[Part]| Level::Template(parts.to_vec());
     let whole = |reference: &Reference| Level::Template(vec![Part::Whole(reference.clone())]);
-    let mut levels =
-        vec![asked.maps.iter().map(|(name, reference)| (name.clone(), whole(reference))).collect()];
-    let mut has_reference = !asked.maps.is_empty();
+    let maps = asked.maps.iter().map(|(name, reference)| (name.clone(), whole(reference)));
+    let files = asked.delivered.iter().map(|(name, reference)| (name.clone(), Level::File(reference)));
+    let mut levels = vec![maps.chain(files).collect()];
+    let mut has_reference = !(asked.maps.is_empty() && asked.delivered.is_empty());
     for (name, parts) in asked.files.iter().rev().flat_map(|file| file.iter().rev()) {
         let level = match &parts[..] {
             [Part::Text(text)] => Level::Text(text),
@@ -124,7 +126,12 @@ fn levels<'a>(
 
 fn bulk<'a>(secrets: &'a [Given], asked: &Asked) -> Option<BTreeMap<String, Level<'a>>> {
     let mut named: BTreeMap<String, Vec<&Given>> = BTreeMap::new();
+    let in_files: BTreeSet<u128> =
+        asked.delivered.values().filter_map(|file| Some(file.secret(secrets).ok()?.id)).collect();
     for secret in selected(secrets, &asked.selection)? {
+        if in_files.contains(&secret.id) {
+            continue;
+        }
         let mut name = secret.key.clone();
         if asked.naming.uuids {
             name = format!("_{}", uuid::Uuid::from_u128(secret.id)).replace('-', "_");
@@ -189,6 +196,9 @@ impl Level<'_> {
                     reference.secret(secrets)?;
                 }
             }
+            Level::File(reference) => {
+                reference.secret(secrets)?;
+            }
             Level::Bulk(named) => {
                 let allowed = asked.allowed_names.iter().any(|other| other == name);
                 let good = match names::judge(name) {
@@ -213,6 +223,7 @@ impl Level<'_> {
                     parts.iter().map(|part| part.text(secrets)).collect();
                 Ok(Some(parts?.concat().into_bytes()))
             }
+            Level::File(reference) => Ok(Some(reference.value(secrets)?.into_bytes())),
             Level::Text(_) | Level::Malformed => unreachable!("decided above"),
         }
     }

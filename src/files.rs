@@ -1,0 +1,161 @@
+//! Files for `--file`: in memory, never on a disk, gone with the last process that has them.
+//!
+//! Whatever may be refused is tried before the first packet: descriptors, mounts, modes and owners.
+//! What is left for later is to write.
+
+mod memory;
+mod mount;
+
+use std::ffi::OsStr;
+use std::fs::{File, Permissions};
+use std::io::{self, Write};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{PermissionsExt, fchown};
+use std::path::Path;
+
+use nix::errno::Errno;
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use nix::unistd::{getegid, geteuid};
+
+use crate::deadline::Deadline;
+use crate::env::{Delivered, EnvPlan, FileRule, Value};
+use crate::error::Error;
+use crate::users::Ids;
+use mount::Mount;
+
+/// Files that are there and still empty. They must live until exec: what is a descriptor is closed
+/// with this.
+pub struct Files {
+    files: Vec<Empty>,
+    mounts: Vec<Mount>,
+}
+
+/// A file with its mode and owner, and nothing in it yet.
+struct Empty {
+    name: String,
+    delivered: Delivered,
+    body: Body,
+}
+
+enum Body {
+    /// A descriptor, which the command inherits.
+    Memory(File),
+    /// On a mount of ours.
+    Mounted(File),
+    /// A dry run makes no directory on a disk.
+    Nowhere,
+}
+
+impl Files {
+    /// Makes room for them. A dry run does the same, but for directories that are not there.
+    pub fn prepare(rules: &[FileRule], dry_run: bool, deadline: Deadline) -> Result<Self, Error> {
+        let mut directories: Vec<&Path> =
+            rules.iter().filter_map(|rule| rule.path.as_ref()?.parent()).collect();
+        // Outer ones first, for an inner one is made inside.
+        directories.sort_unstable();
+        directories.dedup();
+        let owners = rules.iter().map(|rule| owner(rule, deadline)).collect::<Result<Vec<_>, _>>()?;
+        let mounts = mount::all(&directories, dry_run)?;
+        let files = rules
+            .iter()
+            .zip(owners)
+            .map(|(rule, ids)| Empty::new(rule, ids, &mounts))
+            .collect::<Result<_, _>>()?;
+        Ok(Self { files, mounts })
+    }
+
+    /// Writes them, and tells their variables the paths. From then on nobody can change them.
+    pub fn deliver(&mut self, environment: &mut EnvPlan) {
+        for file in std::mem::take(&mut self.files) {
+            let of_it = |name: &[u8]| name == file.name.as_bytes();
+            let value = environment.variables.iter_mut().find(|variable| of_it(&variable.name));
+            if let Some(Value::File { content, delivered, .. }) = value.map(|variable| &mut variable.value) {
+                *delivered = Some(file.delivered.clone());
+                // EXPOSE: into memory that is the command's.
+                match file.write(content.expose()) {
+                    Ok(Some(kept)) => self.files.push(kept),
+                    Ok(None) => {}
+                    Err(error) => environment.problems.push(error),
+                }
+            } else if let Body::Mounted(_) = file.body {
+                // Optional, and missing.
+                let _ = std::fs::remove_file(&file.delivered.path);
+            }
+        }
+        // Inner ones first; a file that is open for writing would be in the way.
+        for mount in self.mounts.iter().rev() {
+            if let Err(error) = mount.make_read_only() {
+                environment.problems.push(error);
+            }
+        }
+    }
+}
+
+impl Empty {
+    fn new(rule: &FileRule, ids: Option<Ids>, mounts: &[Mount]) -> Result<Self, Error> {
+        let failed = |cause: io::Error| Error::File { name: rule.name.clone(), cause };
+        let (path, body) = match &rule.path {
+            None => {
+                let (file, path) = memory::create().map_err(failed)?;
+                (path, Body::Memory(file))
+            }
+            Some(path) => {
+                let mount = mounts.iter().find(|mount| Some(mount.path()) == path.parent());
+                let name = path.file_name().unwrap_or(OsStr::from_bytes(b"."));
+                let file = mount.and_then(|mount| mount.create(name)).transpose().map_err(failed)?;
+                (path.clone(), file.map_or(Body::Nowhere, Body::Mounted))
+            }
+        };
+        if let Body::Memory(file) | Body::Mounted(file) = &body {
+            // Before the owner: afterwards it would take CAP_FOWNER.
+            file.set_permissions(Permissions::from_mode(rule.mode)).map_err(failed)?;
+            if let (Some(ids), Some(owner)) = (ids, &rule.owner) {
+                fchown(file, Some(ids.user), ids.group).map_err(|cause| Error::FileOwner {
+                    name: rule.name.clone(),
+                    owner: owner.to_string(),
+                    cause,
+                })?;
+            }
+        }
+        let user = ids.map_or(geteuid().as_raw(), |ids| ids.user);
+        let group = ids.and_then(|ids| ids.group).unwrap_or(getegid().as_raw());
+        Ok(Self {
+            name: rule.name.clone(),
+            delivered: Delivered { path, mode: rule.mode, user, group },
+            body,
+        })
+    }
+
+    /// What is to be kept open for the command.
+    fn write(self, content: &[u8]) -> Result<Option<Self>, Error> {
+        match &self.body {
+            Body::Nowhere => return Ok(None),
+            Body::Mounted(file) => write(file, content).map(|()| false),
+            Body::Memory(file) => write(file, content).and_then(|()| memory::seal(file)).map(|()| true),
+        }
+        .map_err(|cause| Error::File { name: self.name.clone(), cause })
+        .map(|keep| keep.then_some(self))
+    }
+}
+
+/// A service may be forbidden to write files (`LimitFSIZE=0`), and the kernel counts memory as one. What
+/// goes beyond the limit would end us by SIGXFSZ; as far as we may, the limit is set aside.
+fn write(mut file: &File, content: &[u8]) -> io::Result<()> {
+    let (soft, hard) = getrlimit(Resource::RLIMIT_FSIZE)?;
+    let size = content.len() as u64;
+    if size > hard {
+        return Err(Errno::EFBIG.into());
+    }
+    if size <= soft {
+        return file.write_all(content);
+    }
+    setrlimit(Resource::RLIMIT_FSIZE, hard, hard)?;
+    let written = file.write_all(content);
+    setrlimit(Resource::RLIMIT_FSIZE, soft, hard)?;
+    written
+}
+
+fn owner(rule: &FileRule, deadline: Deadline) -> Result<Option<Ids>, Error> {
+    let ids = rule.owner.as_ref().map(|owner| owner.ids(deadline)).transpose();
+    ids.map_err(|problem| Error::UnknownUser { origin: format!("--file {}", rule.name), problem })
+}

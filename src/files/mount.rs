@@ -1,0 +1,133 @@
+//! Files with a path of their own: memory mounted over a directory, in a mount namespace that is the
+//! command's. Outside, the directory stays as it is; the memory goes with the last process inside,
+//! however that ends.
+
+use std::ffi::OsStr;
+use std::fs::{self, DirBuilder, File};
+use std::io::{self, ErrorKind};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::path::{Path, PathBuf};
+
+use nix::errno::Errno;
+use nix::fcntl::{AT_FDCWD, AtFlags, OFlag, openat};
+use nix::mount::{MsFlags, mount};
+use nix::sched::{CloneFlags, unshare};
+use nix::sys::stat::Mode;
+use nix::unistd::{AccessFlags, faccessat};
+
+use crate::error::Error;
+
+const NONE: Option<&str> = None;
+
+/// Everyone may enter; each file has its own mode. The size is that of the largest answer we accept.
+const OPTIONS: &str = "mode=0755,size=64m";
+
+/// Kinds of memory, the best first; neither is ever swapped. tmpfs knows `noswap` since Linux 6.4, but not
+/// in a user namespace. ramfs has no size, which does not matter once it is read-only.
+const KINDS: [(&str, &str); 2] = [("tmpfs", ",noswap"), ("ramfs", "")];
+
+/// Memory over a directory.
+pub struct Mount {
+    path: PathBuf,
+    /// None in a dry run whose directory is not there.
+    directory: Option<File>,
+}
+
+/// Mounts memory over each of them, for us and those who come after us.
+pub fn all(directories: &[&Path], dry_run: bool) -> Result<Vec<Mount>, Error> {
+    let Some(first) = directories.first() else { return Ok(Vec::new()) };
+    leave_the_others().map_err(|cause| refused(first, cause))?;
+    directories.iter().map(|directory| Mount::new(directory, dry_run)).collect()
+}
+
+/// No user namespace: that would change what the command is allowed to do and what it sees of itself.
+fn leave_the_others() -> Result<(), Errno> {
+    unshare(CloneFlags::CLONE_NEWNS)?;
+    // The copy of a shared mount is shared: what we mount would appear outside. As a slave it still gets
+    // what is mounted and unmounted outside.
+    mount(NONE, "/", NONE, MsFlags::MS_REC | MsFlags::MS_SLAVE, NONE)
+}
+
+fn refused(directory: &Path, cause: Errno) -> Error {
+    Error::PrivateMount { directory: directory.into(), cause: cause.into() }
+}
+
+const FLAGS: MsFlags = MsFlags::MS_NOSUID.union(MsFlags::MS_NODEV).union(MsFlags::MS_NOEXEC);
+
+impl Mount {
+    fn new(path: &Path, dry_run: bool) -> Result<Self, Error> {
+        let unusable = |problem: String| Error::FileDirectory { directory: path.into(), problem };
+        if !is_there(path).map_err(unusable)? {
+            if dry_run {
+                let made_in = path.ancestors().skip(1).find(|above| above.is_dir()).unwrap_or(path);
+                let allowed =
+                    faccessat(AT_FDCWD, made_in, AccessFlags::W_OK | AccessFlags::X_OK, AtFlags::AT_EACCESS);
+                allowed
+                    .map_err(|cause| unusable(format!("it cannot be created: {}", io::Error::from(cause))))?;
+                return Ok(Self { path: path.into(), directory: None });
+            }
+            let made = DirBuilder::new().recursive(true).mode(0o755).create(path);
+            made.map_err(|cause| unusable(format!("it cannot be created: {cause}")))?;
+        }
+        let device = |file: &Path| fs::metadata(file).map(|status| status.dev());
+        let before = device(path).map_err(|cause| unusable(cause.to_string()))?;
+        mount_memory(path).map_err(|cause| refused(path, cause))?;
+        let directory = File::open(path).map_err(|cause| unusable(cause.to_string()))?;
+        // Whoever may change the path's links could have led us past the mount, onto a disk.
+        let elsewhere = directory.metadata().is_ok_and(|status| status.dev() != before);
+        if !(elsewhere && is_memory(&directory)) {
+            return Err(unusable("it was exchanged while it was mounted".into()));
+        }
+        Ok(Self { path: path.into(), directory: Some(directory) })
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// A new file, which nobody but us can open yet.
+    pub fn create(&self, name: &OsStr) -> Option<io::Result<File>> {
+        let directory = self.directory.as_ref()?;
+        let flags = OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_WRONLY | OFlag::O_CLOEXEC | OFlag::O_NOFOLLOW;
+        Some(openat(directory, name, flags, Mode::empty()).map(File::from).map_err(io::Error::from))
+    }
+
+    /// Nothing can be added or changed without the right to mount.
+    pub fn make_read_only(&self) -> Result<(), Error> {
+        if self.directory.is_none() {
+            return Ok(());
+        }
+        let flags = FLAGS | MsFlags::MS_REMOUNT | MsFlags::MS_RDONLY;
+        mount(NONE, &self.path, NONE, flags, NONE).map_err(|cause| refused(&self.path, cause))
+    }
+}
+
+/// Whether there is a directory, which then is empty: what is in it would be hidden from the command.
+fn is_there(path: &Path) -> Result<bool, String> {
+    match fs::read_dir(path).map(|mut entries| entries.next().is_none()) {
+        Ok(true) => Ok(true),
+        Ok(false) => Err("it is not empty".into()),
+        Err(cause) if cause.kind() == ErrorKind::NotFound => Ok(false),
+        Err(cause) if cause.kind() == ErrorKind::NotADirectory => Err("it is not a directory".into()),
+        Err(cause) => Err(cause.to_string()),
+    }
+}
+
+fn mount_memory(path: &Path) -> Result<(), Errno> {
+    let mut result = Err(Errno::ENODEV);
+    for (kind, swap) in KINDS {
+        let options = format!("{OPTIONS}{swap}");
+        result = mount(Some("bws-exec"), path, Some(kind), FLAGS, Some(options.as_str()));
+        // ENODEV: a kernel without tmpfs.
+        if !matches!(result, Err(Errno::EINVAL | Errno::ENODEV)) {
+            break;
+        }
+    }
+    result
+}
+
+fn is_memory(directory: &File) -> bool {
+    use nix::sys::statfs::{FsType, TMPFS_MAGIC, fstatfs};
+    const RAMFS_MAGIC: FsType = FsType(0x8584_58f6);
+    fstatfs(directory).is_ok_and(|answer| [TMPFS_MAGIC, RAMFS_MAGIC].contains(&answer.filesystem_type()))
+}
