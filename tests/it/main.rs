@@ -32,6 +32,7 @@ mod server_selection;
 mod signals;
 mod smoke;
 mod standard_streams;
+mod static_binary;
 mod token_secrecy;
 mod token_sources;
 mod transparent;
