@@ -19,6 +19,7 @@
 //! | `plan` | typed + variables -> what it means |
 //! | `config` | what is read besides: tokens, profiles of `bws`, env files, the status descriptor |
 //! | `cli` | what was typed |
+//! | `container` | `--container`: the engine's command line, the hand-over |
 //! | `exec` | locate COMMAND, become it |
 //! | `host` | the outside world, read once; hardening |
 //! | `env` | snapshot + inherited -> the command's environment |
@@ -37,6 +38,7 @@
 mod api;
 mod cli;
 mod config;
+mod container;
 mod crypto;
 mod deadline;
 mod dry_run;

@@ -5,6 +5,7 @@ use std::ffi::OsString;
 use crate::api::{Transport, Trust};
 use crate::cli::{Args, DryRunFormat};
 use crate::config::{ServerChoice, TokenSource};
+use crate::container::Container;
 use crate::deadline::{Deadline, parse_duration};
 use crate::env::pattern::Pattern;
 use crate::env::{self, EnvFile, Inherit, Naming, Policy, Selection, Template};
@@ -12,6 +13,8 @@ use crate::env_vars;
 use crate::error::Error;
 use crate::host::Host;
 use crate::report::Verbosity;
+
+mod inner;
 
 /// Everything a run will do.
 #[derive(Debug)]
@@ -23,6 +26,8 @@ pub struct RunPlan {
     pub deadline: Deadline,
     pub environment: Policy,
     pub dry_run: Option<DryRunFormat>,
+    /// `--container`.
+    pub container: Option<Container>,
     /// May be empty in a dry run only.
     pub command: Vec<OsString>,
     pub warnings: Vec<String>,
@@ -58,8 +63,13 @@ impl RunPlan {
                     .into(),
             );
         }
+        let container = match args.container {
+            Some(mode) => Some(Container::new(mode, &args.command, inner::inner(mode, &args, host)?)?),
+            None => None,
+        };
         Ok(Self {
             servers,
+            container,
             transport: transport(&args, host),
             deadline,
             environment: environment(&args, env_files, host)?,

@@ -128,9 +128,14 @@ pub struct Source {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Rule {
     Map,
-    EnvFile { path: String, line: usize },
+    EnvFile {
+        path: String,
+        line: usize,
+    },
     ResolveEnv,
     Bulk,
+    /// In a container, by the launcher that made it.
+    HandedOver,
 }
 
 /// A secret as it may be shown.
@@ -195,6 +200,7 @@ impl fmt::Display for Rule {
             Self::EnvFile { path, line } => write!(f, "{path}:{line}"),
             Self::ResolveEnv => f.write_str("--resolve-env"),
             Self::Bulk => f.write_str("bulk"),
+            Self::HandedOver => f.write_str("handed over"),
         }
     }
 }

@@ -40,7 +40,8 @@ impl Error {
             | Self::Timeout { .. }
             | Self::RateLimited { .. }
             | Self::Unavailable { .. }
-            | Self::Intercepted { .. } => Class::Unavailable,
+            | Self::Intercepted { .. }
+            | Self::Engine { .. } => Class::Unavailable,
             Self::GaveUp { last: error, .. } | Self::Of { error, .. } => error.class(),
             Self::InvalidClient { .. } => Class::TokenRefused,
             Self::Unauthorized { .. } => Class::SessionRefused,
@@ -85,6 +86,10 @@ impl Error {
             | Self::NulInValue { .. }
             | Self::VariableTooLarge { .. }
             | Self::EnvironmentTooLarge { .. }
+            | Self::RemoteEngine { .. }
+            | Self::ImageArchitecture { .. }
+            | Self::HandOverPlace { .. }
+            | Self::HandOver { .. }
             | Self::Output { .. }
             | Self::Resources { .. }
             | Self::Internal(_) => Class::Permanent,

@@ -5,6 +5,7 @@ mod support;
 
 mod activation;
 mod config_profiles;
+mod container_socket;
 mod core_dumps;
 mod docs;
 mod dry_run;

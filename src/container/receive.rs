@@ -1,0 +1,50 @@
+//! The container's end of the socket: the inner copy of us, before it becomes what the image runs.
+
+use std::io::{ErrorKind, Read as _};
+use std::os::unix::net::UnixStream;
+use std::time::Duration;
+
+use zeroize::Zeroizing;
+
+use super::{SOCKET, frame};
+use crate::deadline::Deadline;
+use crate::env::inherit::{Entry, Inherit};
+use crate::env::{EnvPlan, Rule, Source, Value, Variable};
+use crate::error::Error;
+
+/// The container's own environment with what is handed over in it. The place is fixed: whoever can give
+/// us options gains nothing by it.
+pub fn receive(inherited: &[Entry], deadline: Deadline) -> Result<EnvPlan, Error> {
+    let problem = |problem: &str| Error::HandOver { problem: problem.into() };
+    let given = take(deadline).map_err(|cause| match cause.kind() {
+        ErrorKind::NotFound => problem("there is no socket at /.bws-exec.sock"),
+        ErrorKind::ConnectionRefused => problem("whoever would give it has ended"),
+        ErrorKind::UnexpectedEof => problem("it was given to another process or is not for this one"),
+        ErrorKind::WouldBlock | ErrorKind::TimedOut => problem("it did not arrive in time"),
+        _ => problem(&cause.to_string()),
+    })?;
+    let given = frame::read(&given).map_err(problem)?;
+    let mut plan = EnvPlan::default();
+    let inherited = Inherit::default().apply(inherited, &mut plan.notices);
+    for (name, entry) in inherited {
+        if !given.iter().any(|(other, _)| other == name) {
+            plan.variables.push(Variable { name: name.to_vec(), value: Value::Inherited(entry.clone()) });
+        }
+    }
+    for (name, value) in given {
+        let source = Source { rule: Rule::HandedOver, secrets: Vec::new(), overrides: Vec::new() };
+        plan.variables.push(Variable { name, value: Value::Given { value, source } });
+    }
+    Ok(plan)
+}
+
+fn take(deadline: Deadline) -> std::io::Result<Zeroizing<Vec<u8>>> {
+    let mut stream = UnixStream::connect(SOCKET)?;
+    stream.set_read_timeout(Some(deadline.left().max(Duration::from_millis(1))))?;
+    let mut header = [0; frame::HEADER];
+    stream.read_exact(&mut header)?;
+    let length = frame::body_length(&header).map_err(std::io::Error::other)?;
+    let mut body = Zeroizing::new(vec![0; length]);
+    stream.read_exact(&mut body)?;
+    Ok(body)
+}

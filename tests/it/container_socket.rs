@@ -1,0 +1,330 @@
+//! `--container=socket` with a real Docker Engine: the container has the values, the engine never does.
+
+use std::fs;
+use std::io::Read;
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+
+use crate::support::docker::{BASE, Docker, docker};
+use crate::support::{BINARY, Launch, PATIENCE, Scenario, eventually, proc, script};
+
+/// In no file before; put together at run time, so that it is not in this program either.
+fn canary(of: &str) -> String {
+    let number = fs::read_to_string("/proc/sys/kernel/random/uuid").unwrap();
+    format!("canary-{of}-{}-in-a-coal-mine", number.trim_end())
+}
+
+struct Case {
+    docker: &'static Docker,
+    scenario: Scenario,
+    canary: String,
+}
+
+impl Case {
+    fn new(name: &str) -> Self {
+        let canary = canary(name);
+        Self { docker: docker(), scenario: Scenario::new().secret("CANARY", &canary), canary }
+    }
+
+    fn launch(&self) -> Launch {
+        self.docker.launch(self.scenario.launch())
+    }
+
+    /// `docker run` with these options and words, in a container.
+    fn run(&self, options: &[&str], image: &str, command: &[&str]) -> Launch {
+        let words =
+            ["docker", "run", "--network", "none"].iter().chain(options).chain([&image]).chain(command);
+        self.launch().option("--container").command(words)
+    }
+
+    /// Files under the engine's root that hold the canary.
+    fn found(&self) -> Vec<PathBuf> {
+        let output = std::process::Command::new("grep")
+            .args(["-rlaF", &self.canary])
+            .arg(&self.docker.directory)
+            .output()
+            .unwrap();
+        String::from_utf8_lossy(&output.stdout).lines().map(PathBuf::from).collect()
+    }
+}
+
+const ENVIRONMENT: [&str; 2] = ["cat", "/proc/self/environ"];
+const SAY: [&str; 3] = ["sh", "-c", "echo $CANARY"];
+
+#[test]
+#[ignore = "needs docker"]
+fn the_container_has_the_values_and_nothing_else_of_ours() {
+    let case = Case::new("plain");
+    let launch = case.run(&["--rm", "-e", "KEPT=1", "--hostname", "there"], BASE, &ENVIRONMENT);
+    let outcome = launch.env("HOST_ONLY", "x").run();
+    outcome.succeeded();
+    let mut entries: Vec<String> = outcome.text().split_terminator('\0').map(Into::into).collect();
+    entries.sort();
+    let path = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+    let expected = [&format!("CANARY={}", case.canary), "HOME=/root", "HOSTNAME=there", "KEPT=1", path]
+        .map(str::to_owned);
+    assert_eq!(entries, expected);
+}
+
+#[test]
+#[ignore = "needs docker"]
+fn all_ways_of_starting_one() {
+    let case = Case::new("ways");
+    let image = "bws-exec-ways:1";
+    case.docker.image(
+        image,
+        &["ENTRYPOINT [\"sh\", \"-c\"]", "CMD [\"echo $CANARY $(id -u) from the image\"]", "USER app"],
+    );
+    let said = |options: &[&str], command: &[&str]| {
+        let outcome = case.run(options, image, command).run();
+        outcome.succeeded();
+        outcome.text().trim_end().to_owned()
+    };
+    let canary = &case.canary;
+    assert_eq!(said(&["--rm"], &[]), format!("{canary} 1000 from the image"));
+    assert_eq!(said(&["--rm"], &["echo $CANARY typed"]), format!("{canary} typed"));
+    assert_eq!(said(&["--rm", "--user", "4711:4712"], &["echo $CANARY $(id -u)"]), format!("{canary} 4711"));
+    assert_eq!(
+        said(&["--rm", "--read-only", "--cap-drop=ALL"], &[]),
+        format!("{canary} 1000 from the image")
+    );
+    let under_init = said(&["--rm", "--init"], &["echo $CANARY; cat /proc/1/comm"]);
+    assert_eq!(under_init, format!("{canary}\ndocker-init"));
+    assert_eq!(said(&["--rm"], &["echo $CANARY $$"]), format!("{canary} 1"));
+    assert_eq!(said(&["--rm", "--security-opt", "no-new-privileges"], &["echo $CANARY"]), *canary);
+    let shell = said(&["--rm", "--entrypoint", "/bin/env"], &["sh", "-c", "echo $CANARY by env"]);
+    assert_eq!(shell, format!("{canary} by env"));
+    // The client's exit code is the command's own, and its streams are ours.
+    let outcome = case.run(&["--rm", "-i"], image, &["cat; exit 42"]).stdin("through").run();
+    assert_eq!((outcome.code(), outcome.text().as_str(), outcome.stderr.as_str()), (Some(42), "through", ""));
+}
+
+#[test]
+#[ignore = "needs docker"]
+fn in_the_background() {
+    let case = Case::new("detached");
+    let outcome = case
+        .run(&["-d", "--name", "bws-detached"], BASE, &["sh", "-c", "echo $CANARY; exec sleep 1000"])
+        .run();
+    outcome.succeeded();
+    assert_eq!(outcome.text().trim_end().len(), 64, "the client prints the id: {}", outcome.text());
+    eventually("it has begun", || case.docker.run(["logs", "bws-detached"]) == case.canary);
+    case.docker.run(["rm", "-f", "bws-detached"]);
+}
+
+#[test]
+#[ignore = "needs docker"]
+fn the_engine_never_has_a_value() {
+    let case = Case::new("stored");
+    let outcome = case.run(&["-d", "--name", "bws-stored"], BASE, &["sleep", "1000"]).start();
+    let outcome = outcome.finish();
+    outcome.succeeded();
+    let pid: i32 = case.docker.run(["inspect", "-f", "{{.State.Pid}}", "bws-stored"]).parse().unwrap();
+    eventually("the command runs", || proc::state(pid).is_some_and(|(_, name)| name == "sleep"));
+    let environ = String::from_utf8_lossy(&proc::read(pid, "environ").unwrap()).into_owned();
+    assert!(environ.contains(&case.canary), "the container has it");
+    let inspected = case.docker.run(["inspect", "bws-stored"]);
+    assert!(inspected.contains("/.bws-exec.sock"), "{inspected}");
+    for (what, text) in [
+        ("inspect", inspected),
+        ("events", case.docker.run(["events", "--since", "1h", "--until", "0s"])),
+        ("arguments of all processes", everybodys_arguments()),
+    ] {
+        assert!(!text.contains(&case.canary), "{what}: {text}");
+    }
+    assert_eq!(case.found(), [""; 0].map(PathBuf::from), "in the engine's files");
+    case.docker.run(["kill", "bws-stored"]);
+    assert_eq!(case.found(), [""; 0].map(PathBuf::from), "in the engine's files, afterwards");
+    case.docker.run(["rm", "bws-stored"]);
+
+    // The same search finds what is stored: a plain -e.
+    let words =
+        ["docker", "run", "-d", "--network", "none", "-e", "CANARY", "--name", "bws-plain", BASE, "true"];
+    let outcome = case.launch().command(words).run();
+    assert_eq!(
+        outcome.stderr,
+        "bws-exec: warning: docker stores the value of 'CANARY' on its disk and shows it in 'inspect'; \
+         --container keeps it out of there\n"
+    );
+    assert!(case.docker.run(["inspect", "bws-plain"]).contains(&case.canary));
+    assert!(case.found().iter().any(|path| path.ends_with("config.v2.json")), "{:?}", case.found());
+    case.docker.run(["rm", "-f", "bws-plain"]);
+}
+
+fn everybodys_arguments() -> String {
+    let processes = fs::read_dir("/proc")
+        .unwrap()
+        .filter_map(|entry| fs::read(entry.unwrap().path().join("cmdline")).ok());
+    processes.map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).collect()
+}
+
+/// The directories of runs that still wait.
+fn places() -> Vec<PathBuf> {
+    let parents = ["/run", "/dev/shm"].iter().filter_map(|parent| fs::read_dir(parent).ok());
+    let entries = parents.flatten().map(|entry| entry.unwrap().path());
+    entries.filter(|path| path.file_name().unwrap().to_string_lossy().starts_with("bws-exec.")).collect()
+}
+
+/// A `docker` that stops in front of `run`, says what it was given, and waits.
+struct Gate {
+    directory: tempfile::TempDir,
+}
+
+impl Gate {
+    /// `then` is what it does when it is let through, with the client's words as "$@".
+    fn new(then: &str) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let at = directory.path().display();
+        let text = format!(
+            "#!/bin/sh\nPATH=/usr/local/bin:/usr/bin:/bin\n[ \"$1\" = run ] || exec docker \"$@\"\n\
+             printf '%s\\n' \"$@\" >{at}/words.new; mv {at}/words.new {at}/words\n\
+             mkfifo {at}/gate 2>/dev/null; read _ <{at}/gate\n{then}\n"
+        );
+        script(&directory.path().join("docker"), &text);
+        let made = std::process::Command::new("mkfifo").arg(directory.path().join("gate")).status();
+        assert!(made.unwrap().success());
+        Self { directory }
+    }
+
+    fn path(&self) -> String {
+        format!("{}:/usr/local/bin:/usr/bin:/bin", self.directory.path().display())
+    }
+
+    fn words(&self) -> Vec<String> {
+        let file = self.directory.path().join("words");
+        eventually("the client is at the gate", || file.exists());
+        fs::read_to_string(file).unwrap().lines().map(Into::into).collect()
+    }
+
+    fn open(&self) {
+        fs::write(self.directory.path().join("gate"), "go\n").unwrap();
+    }
+}
+
+/// The socket among the client's words.
+fn socket(words: &[String]) -> PathBuf {
+    let mount = words.iter().find(|word| word.contains("target=/.bws-exec.sock")).expect("it is mounted");
+    let source = mount.split(',').find_map(|field| field.strip_prefix("source=")).expect("it has a source");
+    source.into()
+}
+
+fn received(socket: &Path) -> Vec<u8> {
+    let mut stream = UnixStream::connect(socket).expect("root may connect");
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    let mut bytes = Vec::new();
+    let _ = stream.read_to_end(&mut bytes);
+    bytes
+}
+
+const REFUSED: &str =
+    "bws-exec: warning: a process that is not the container asked for its environment and got nothing\n";
+
+/// Before the container is there, and while it is there but has not asked: a process of this machine, and
+/// another container with the same socket and binary mounted.
+#[test]
+#[ignore = "needs docker"]
+fn nobody_but_the_container_gets_anything() {
+    let case = Case::new("others");
+    let gate = Gate::new(&format!(
+        "id=$({}) || exit 1\nread _ <\"${{0%/*}}/gate\"\nexec docker start -a \"$id\"",
+        "shift; docker create \"$@\""
+    ));
+    let running = case.run(&["--name", "bws-rightful"], BASE, &SAY).env("PATH", gate.path()).start();
+    let words = gate.words();
+    let socket = socket(&words);
+
+    use std::os::unix::fs::MetadataExt;
+    let directory = socket.parent().unwrap();
+    assert_eq!(fs::metadata(directory).unwrap().mode() & 0o7777, 0o700, "{}", directory.display());
+    assert_eq!(fs::metadata(&socket).unwrap().mode() & 0o777, 0o666);
+    assert_eq!(received(&socket), b"", "there is no container yet");
+    gate.open();
+    eventually("the container is made", || {
+        case.docker.try_run(["inspect", "bws-rightful"]).status.success()
+            && fs::read(directory.join("cid")).is_ok_and(|id| id.len() == 64)
+    });
+    assert_eq!(received(&socket), b"", "a process of this machine");
+    // Another user does not even come there.
+    let path = socket.clone();
+    let other = std::thread::spawn(move || {
+        // SAFETY: the system call itself, which changes this thread alone.
+        assert_eq!(unsafe { libc::syscall(libc::SYS_setresuid, 65534, 65534, 65534) }, 0);
+        UnixStream::connect(path).map_err(|error| error.kind())
+    });
+    assert_eq!(other.join().unwrap().err(), Some(std::io::ErrorKind::PermissionDenied));
+
+    let mount = |source: &Path, target: &str| {
+        format!("type=bind,source={},target={target},readonly", source.display())
+    };
+    let (binary, mounted) = (mount(Path::new(BINARY), "/.bws-exec"), mount(&socket, "/.bws-exec.sock"));
+    let inside = ["/.bws-exec", "--container-inner", "--"].iter().chain(&SAY);
+    let mut words = vec!["run", "--rm", "--network", "none", "--mount", &binary, "--mount", &mounted, BASE];
+    words.extend(inside);
+    let output = case.docker.try_run(&words);
+    assert_eq!(String::from_utf8_lossy(&output.stdout), "");
+    assert_eq!(
+        String::from_utf8_lossy(&output.stderr),
+        "bws-exec: error[hand-over]: no environment was handed over: it was given to another process or is not \
+         for this one\n\
+         bws-exec: hint: --container=socket serves one start; for docker start and restarts use \
+         --container=token\n"
+    );
+    assert_eq!(output.status.code(), Some(125));
+
+    // None of them took anything away from the one it is for.
+    gate.open();
+    let outcome = running.finish();
+    assert_eq!(
+        (outcome.code(), outcome.text().trim_end()),
+        (Some(0), case.canary.as_str()),
+        "{}",
+        outcome.stderr
+    );
+    assert_eq!(outcome.stderr, REFUSED, "said once");
+    eventually("nothing is left", || !directory.exists());
+    case.docker.run(["rm", "-f", "bws-rightful"]);
+}
+
+/// The application, or whatever else runs in the container later, cannot ask again.
+#[test]
+#[ignore = "needs docker"]
+fn it_is_given_once() {
+    let case = Case::new("once");
+    let again = "echo $CANARY; unset CANARY; exec /.bws-exec --container-inner -- env";
+    let outcome = case.run(&["--rm"], BASE, &["sh", "-c", again]).run();
+    assert_eq!(outcome.text().trim_end(), case.canary);
+    assert_eq!(outcome.code(), Some(125));
+    assert!(outcome.stderr.starts_with("bws-exec: error[hand-over]: "), "{}", outcome.stderr);
+}
+
+/// The helper ends with the client, and is no child of it.
+#[test]
+#[ignore = "needs docker"]
+fn nothing_of_ours_stays() {
+    let case = Case::new("stays");
+    let gate = Gate::new("exit 3");
+    let running = case.run(&["--rm"], BASE, &SAY).env("PATH", gate.path()).start();
+    let directory = socket(&gate.words()).parent().unwrap().to_owned();
+    assert!(
+        proc::children(running.pid())
+            .iter()
+            .all(|&child| proc::state(child).is_none_or(|(_, name)| name != "bws-exec"))
+    );
+    gate.open();
+    assert_eq!(running.finish().code(), Some(3), "the client's own code");
+    eventually("the helper has ended and cleaned up", || !directory.exists());
+    assert!(!places().contains(&directory));
+}
+
+/// A client that is killed takes the offer with it.
+#[test]
+#[ignore = "needs docker"]
+fn the_offer_ends_with_the_client() {
+    let case = Case::new("killed");
+    let gate = Gate::new("exit 0");
+    let running = case.run(&["--rm"], BASE, &SAY).env("PATH", gate.path()).start();
+    let directory = socket(&gate.words()).parent().unwrap().to_owned();
+    running.signal(libc::SIGKILL);
+    running.finish();
+    eventually("the helper has ended and cleaned up", || !directory.exists());
+}
