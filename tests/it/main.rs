@@ -12,6 +12,7 @@ mod dry_run;
 mod env_files;
 mod environment;
 mod errors;
+mod errors_container;
 mod errors_environment;
 mod errors_local;
 mod errors_network;
