@@ -131,6 +131,12 @@ fn transport(args: &Args, host: &Host) -> Transport {
     }
 }
 
+/// Which inherited variables go on: here, or in a container to what its image runs.
+pub fn inherit(args: &Args) -> Inherit {
+    let patterns = |list: &[String]| list.iter().map(Pattern::new).collect();
+    Inherit { clean: args.no_inherit_env, keep: patterns(&args.keep), unset: patterns(&args.unset) }
+}
+
 fn environment(args: &Args, env_files: Vec<EnvFile>, host: &Host) -> Result<Policy, Error> {
     let patterns = |list: &[String]| list.iter().map(Pattern::new).collect::<Vec<_>>();
     let mut projects = args.project.clone();
@@ -171,11 +177,7 @@ fn environment(args: &Args, env_files: Vec<EnvFile>, host: &Host) -> Result<Poli
         resolve_env: args.resolve_env.as_deref().map(Pattern::new),
         required: args.require.clone(),
         optional: args.optional.clone(),
-        inherit: Inherit {
-            clean: args.no_inherit_env,
-            keep: patterns(&args.keep),
-            unset: patterns(&args.unset),
-        },
+        inherit: inherit(args),
         on_conflict: args.on_conflict,
         allowed_names: args.allow_name.clone(),
     })

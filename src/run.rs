@@ -61,12 +61,9 @@ fn stages(args: Args, token: Option<TokenText>, mut host: Host, report: &Report)
     report.warnings(&plan.warnings);
     let program = exec::locate(plan.command.first(), host.var(env_vars::PATH))?;
     let container = match (plan.container.take(), &program) {
-        (Some(typed), Some(program)) => Some(typed.prepare(
-            &program.path,
-            &host.environment,
-            &plan.environment.inherit,
-            &mut plan.deadline,
-        )?),
+        (Some(typed), Some(program)) => {
+            Some(typed.prepare(&program.path, &host.environment, &mut plan.deadline)?)
+        }
         _ => None,
     };
     let token = config::read_token(&plan.tokens, plan.deadline, |text| report.warning(text))?;
@@ -101,7 +98,9 @@ fn stages(args: Args, token: Option<TokenText>, mut host: Host, report: &Report)
 fn inner(args: Args, host: &Host, report: &Report) -> Result<Exit, Error> {
     let program = exec::locate(args.command.first(), host.var(env_vars::PATH))?
         .ok_or_else(|| Error::usage("no command was given", "this option is for --container alone"))?;
-    let mut environment = container::receive(&host.environment, plan::deadline(&args, host)?)?;
+    let deadline = plan::deadline(&args, host)?;
+    let mut environment =
+        container::receive(&host.environment, &plan::inherit(&args), args.on_conflict, deadline)?;
     environment.check(&args.command, host.limits);
     report.warnings(&environment.warnings);
     Err(become_command(args.command, program, environment, None, report))

@@ -101,7 +101,7 @@ fn values<'a>(groups: &'a [Group], name: &str) -> impl Iterator<Item = &'a OsStr
 /// Whether a flag is on: `--rm`, `--rm=true`, and the last of several.
 fn is_set(groups: &[Group], name: &str) -> bool {
     let options = groups.iter().flat_map(|group| &group.options);
-    let last = options.filter(|(known, _)| known == name).map(|(_, value)| value.as_deref()).last();
+    let last = options.filter(|(known, _)| known == name).map(|(_, value)| value.as_deref()).next_back();
     // strconv.ParseBool of Go.
     last.is_some_and(|value| {
         value.is_none_or(|v| matches!(v.as_bytes(), b"1" | b"t" | b"T" | b"true" | b"TRUE" | b"True"))

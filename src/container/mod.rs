@@ -163,12 +163,15 @@ impl Container {
         self,
         program: &Path,
         environment: &[Entry],
-        inherit: &Inherit,
         deadline: &mut Deadline,
     ) -> Result<Prepared, Error> {
         let Self { mode, call, inner } = self;
-        let environment: Vec<Entry> =
-            inherit.apply(environment, &mut Vec::new()).into_iter().map(|(_, entry)| entry.clone()).collect();
+        // What is said about inherited variables is meant for the container.
+        let environment: Vec<Entry> = Inherit::default()
+            .apply(environment, &mut Vec::new())
+            .into_iter()
+            .map(|(_, entry)| entry.clone())
+            .collect();
         let binary = own_binary()?;
         for (file, _) in &inner.files {
             if !file.is_file() {

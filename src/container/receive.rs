@@ -9,12 +9,17 @@ use zeroize::Zeroizing;
 use super::{SOCKET, frame};
 use crate::deadline::Deadline;
 use crate::env::inherit::{Entry, Inherit};
-use crate::env::{EnvPlan, Rule, Source, Value, Variable};
+use crate::env::{EnvPlan, OnConflict, Rule, Source, Value, Variable};
 use crate::error::Error;
 
 /// The container's own environment with what is handed over in it. The place is fixed: whoever can give
 /// us options gains nothing by it.
-pub fn receive(inherited: &[Entry], deadline: Deadline) -> Result<EnvPlan, Error> {
+pub fn receive(
+    inherited: &[Entry],
+    inherit: &Inherit,
+    on_conflict: OnConflict,
+    deadline: Deadline,
+) -> Result<EnvPlan, Error> {
     let problem = |problem: &str| Error::HandOver { problem: problem.into() };
     let given = take(deadline).map_err(|cause| match cause.kind() {
         ErrorKind::NotFound => problem("there is no socket at /.bws-exec.sock"),
@@ -25,16 +30,26 @@ pub fn receive(inherited: &[Entry], deadline: Deadline) -> Result<EnvPlan, Error
     })?;
     let given = frame::read(&given).map_err(problem)?;
     let mut plan = EnvPlan::default();
-    let inherited = Inherit::default().apply(inherited, &mut plan.notices);
+    let inherited = inherit.apply(inherited, &mut plan.notices);
+    let is_inherited = |name: &[u8]| inherited.iter().any(|(other, _)| *other == name);
+    let mut variables = Vec::new();
+    for (name, value) in given {
+        if is_inherited(&name) && on_conflict != OnConflict::Secret {
+            if on_conflict == OnConflict::Error {
+                let name = String::from_utf8_lossy(&name).into_owned();
+                plan.problems.push(Error::Conflict { name, secret: "handed over".into() });
+            }
+            continue;
+        }
+        let source = Source { rule: Rule::HandedOver, secrets: Vec::new(), overrides: Vec::new() };
+        variables.push(Variable { name, value: Value::Given { value, source } });
+    }
     for (name, entry) in inherited {
-        if !given.iter().any(|(other, _)| other == name) {
+        if !variables.iter().any(|variable| variable.name == name) {
             plan.variables.push(Variable { name: name.to_vec(), value: Value::Inherited(entry.clone()) });
         }
     }
-    for (name, value) in given {
-        let source = Source { rule: Rule::HandedOver, secrets: Vec::new(), overrides: Vec::new() };
-        plan.variables.push(Variable { name, value: Value::Given { value, source } });
-    }
+    plan.variables.extend(variables);
     Ok(plan)
 }
 

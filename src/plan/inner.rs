@@ -63,13 +63,16 @@ pub fn inner(mode: Mode, args: &Args, host: &Host) -> Result<Inner, Error> {
     inner.flag("--allow-core", *allow_core);
     inner.flag("--quiet", *quiet);
     inner.flag("--verbose", *verbose > 0);
+    inner.flag("--no-inherit-env", *no_inherit_env);
+    inner.values("--keep", keep);
+    inner.values("--unset", unset);
+    let who = match on_conflict {
+        OnConflict::Secret => None,
+        OnConflict::Inherited => Some("inherited"),
+        OnConflict::Error => Some("error"),
+    };
+    inner.values("--on-conflict", who);
     if mode == Mode::Socket {
-        if *on_conflict != OnConflict::Secret {
-            return Err(Error::usage(
-                "--on-conflict does not reach into a container by --container=socket: the secret wins",
-                "use --container=token, or leave the secret out by --exclude",
-            ));
-        }
         return Ok(inner.0);
     }
     let Some(token) = access_token_file else {
@@ -106,15 +109,6 @@ pub fn inner(mode: Mode, args: &Args, host: &Host) -> Result<Inner, Error> {
         *uuids_as_keynames || by_variable.is_some_and(|text| super::boolean(text.trim()) == Some(true)),
     );
     inner.values("--allow-name", allow_name);
-    inner.flag("--no-inherit-env", *no_inherit_env);
-    inner.values("--keep", keep);
-    inner.values("--unset", unset);
-    let who = match on_conflict {
-        OnConflict::Secret => None,
-        OnConflict::Inherited => Some("inherited"),
-        OnConflict::Error => Some("error"),
-    };
-    inner.values("--on-conflict", who);
     Ok(inner.0)
 }
 

@@ -89,12 +89,6 @@ fn what_a_single_start_cannot_serve() {
         "--cidfile /etc/passwd is there already, for another container",
         "remove it if that container is gone",
     );
-    refused(
-        &["--container", "--on-conflict", "error"],
-        "docker run app",
-        "--on-conflict does not reach into a container by --container=socket: the secret wins",
-        "use --container=token, or leave the secret out by --exclude",
-    );
 }
 
 #[test]

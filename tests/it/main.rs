@@ -5,7 +5,9 @@ mod support;
 
 mod activation;
 mod config_profiles;
+mod container_options;
 mod container_socket;
+mod container_token;
 mod core_dumps;
 mod docs;
 mod dry_run;
