@@ -9,7 +9,7 @@ use crate::support::docker::{BASE, Docker, docker};
 use crate::support::{BINARY, Launch, PATIENCE, Scenario, eventually, proc, script};
 
 /// In no file before; put together at run time, so that it is not in this program either.
-fn canary(of: &str) -> String {
+pub fn canary(of: &str) -> String {
     let number = fs::read_to_string("/proc/sys/kernel/random/uuid").unwrap();
     format!("canary-{of}-{}-in-a-coal-mine", number.trim_end())
 }
@@ -37,15 +37,17 @@ impl Case {
         self.launch().option("--container").command(words)
     }
 
-    /// Files under the engine's root that hold the canary.
-    fn found(&self) -> Vec<PathBuf> {
-        let output = std::process::Command::new("grep")
-            .args(["-rlaF", &self.canary])
-            .arg(&self.docker.directory)
-            .output()
-            .unwrap();
-        String::from_utf8_lossy(&output.stdout).lines().map(PathBuf::from).collect()
+    /// Files of the engine that hold the canary.
+    fn found(&self) -> Vec<String> {
+        holding(&self.canary, &self.docker.directory)
     }
+}
+
+/// Files below that have this text in them.
+pub fn holding(text: &str, directory: &Path) -> Vec<String> {
+    let mut grep = std::process::Command::new("grep");
+    let output = grep.args(["-rlaF", "-D", "skip", text]).arg(directory).output().unwrap();
+    String::from_utf8_lossy(&output.stdout).lines().map(str::to_owned).collect()
 }
 
 const ENVIRONMENT: [&str; 2] = ["cat", "/proc/self/environ"];
@@ -132,9 +134,9 @@ fn the_engine_never_has_a_value() {
     ] {
         assert!(!text.contains(&case.canary), "{what}: {text}");
     }
-    assert_eq!(case.found(), [""; 0].map(PathBuf::from), "in the engine's files");
+    assert_eq!(case.found(), [""; 0], "in the engine's files");
     case.docker.run(["kill", "bws-stored"]);
-    assert_eq!(case.found(), [""; 0].map(PathBuf::from), "in the engine's files, afterwards");
+    assert_eq!(case.found(), [""; 0], "in the engine's files, afterwards");
     case.docker.run(["rm", "bws-stored"]);
 
     // The same search finds what is stored: a plain -e.
@@ -147,7 +149,7 @@ fn the_engine_never_has_a_value() {
          --container keeps it out of there\n"
     );
     assert!(case.docker.run(["inspect", "bws-plain"]).contains(&case.canary));
-    assert!(case.found().iter().any(|path| path.ends_with("config.v2.json")), "{:?}", case.found());
+    assert!(case.found().iter().any(|path| path.ends_with("/config.v2.json")), "{:?}", case.found());
     case.docker.run(["rm", "-f", "bws-plain"]);
 }
 
@@ -297,12 +299,34 @@ fn it_is_given_once() {
     assert!(outcome.stderr.starts_with("bws-exec: error[hand-over]: "), "{}", outcome.stderr);
 }
 
-/// The helper ends with the client, and is no child of it.
+/// What is said about inherited variables is about the container's own.
+#[test]
+#[ignore = "needs docker"]
+fn the_containers_own_variables() {
+    let case = Case::new("own");
+    let run = |options: &[&str], image_options: &[&str], command: &[&str]| {
+        case.run(&[&["--rm"], image_options].concat(), BASE, command).options(options).run()
+    };
+    let outcome = run(&["--no-inherit-env"], &["-e", "GONE=1"], &ENVIRONMENT);
+    let mut names: Vec<&str> = Vec::new();
+    let text = outcome.text();
+    names.extend(text.split_terminator('\0').filter_map(|entry| entry.split('=').next()));
+    assert_eq!(names, ["PATH", "CANARY"]);
+    let conflict = ["-e", "CANARY=typed"];
+    assert_eq!(run(&[], &conflict, &SAY).text().trim_end(), case.canary);
+    assert_eq!(run(&["--on-conflict=inherited"], &conflict, &SAY).text(), "typed\n");
+    run(&["--on-conflict=error"], &conflict, &SAY).failed_with(125, "conflict");
+    // What is inherited here does not count as set there.
+    let outcome = run(&["--require", "HOME", "--only", "CANARY"], &[], &SAY);
+    outcome.failed_with(125, "required");
+}
+
+/// The helper ends with the client, and is no child of it. The client itself has no value either.
 #[test]
 #[ignore = "needs docker"]
 fn nothing_of_ours_stays() {
     let case = Case::new("stays");
-    let gate = Gate::new("exit 3");
+    let gate = Gate::new("cat /proc/self/environ; exit 3");
     let running = case.run(&["--rm"], BASE, &SAY).env("PATH", gate.path()).start();
     let directory = socket(&gate.words()).parent().unwrap().to_owned();
     assert!(
@@ -311,7 +335,9 @@ fn nothing_of_ours_stays() {
             .all(|&child| proc::state(child).is_none_or(|(_, name)| name != "bws-exec"))
     );
     gate.open();
-    assert_eq!(running.finish().code(), Some(3), "the client's own code");
+    let outcome = running.finish();
+    assert_eq!(outcome.code(), Some(3), "the client's own code");
+    assert!(outcome.text().contains("DOCKER_HOST=") && !outcome.text().contains(&case.canary));
     eventually("the helper has ended and cleaned up", || !directory.exists());
     assert!(!places().contains(&directory));
 }
