@@ -63,3 +63,19 @@ impl Podman {
         String::from_utf8_lossy(&output.stdout).trim_end().to_owned()
     }
 }
+
+/// What cleans up behind a container would make its directories anew.
+impl Drop for Podman {
+    fn drop(&mut self) {
+        let path = self.path().display().to_string();
+        let works = |entry: std::fs::DirEntry| {
+            let arguments = std::fs::read(entry.path().join("cmdline")).unwrap_or_default();
+            String::from_utf8_lossy(&arguments).contains(&path)
+        };
+        let idle = || std::fs::read_dir("/proc").is_ok_and(|list| !list.flatten().any(works));
+        // A test that fails leaves its containers running: nothing to wait for.
+        if !std::thread::panicking() {
+            super::eventually("podman has cleaned up", idle);
+        }
+    }
+}
