@@ -114,6 +114,44 @@ fn in_the_background() {
     case.docker.run(["rm", "-f", "bws-detached"]);
 }
 
+/// A client that ends at once says nothing about a container that takes its time.
+#[test]
+#[ignore = "needs docker"]
+fn in_the_background_and_late() {
+    let case = Case::new("late");
+    // run --network none -d, of which create does not know the last.
+    let gate = Gate::new("shift 4; exec docker create --network none \"$@\"");
+    let launch = case.run(&["-d"], BASE, &SAY).env("PATH", gate.path());
+    let running = launch.start();
+    let directory = socket(&gate.words()).parent().unwrap().to_owned();
+    gate.open();
+    let outcome = running.finish();
+    outcome.succeeded();
+    let id = outcome.text().trim_end().to_owned();
+    assert_eq!(case.docker.run(["start", "-a", &id]), case.canary);
+    eventually("nothing is left", || !directory.exists());
+    case.docker.run(["rm", &id]);
+}
+
+/// A container that never asks, though it and the client are there.
+#[test]
+#[ignore = "needs docker"]
+fn the_offer_ends_after_half_a_minute() {
+    let case = Case::new("never");
+    let gate = Gate::new("shift; docker create \"$@\"; read _ <\"${0%/*}/gate\"");
+    let running = case.run(&["--name", "bws-never"], BASE, &SAY).env("PATH", gate.path()).start();
+    let directory = socket(&gate.words()).parent().unwrap().to_owned();
+    gate.open();
+    eventually("it is over", || !directory.exists());
+    gate.open();
+    let outcome = running.finish();
+    let warning = "bws-exec: warning: the container did not ask for its environment within 30s\n";
+    assert_eq!(outcome.stderr, warning);
+    assert!(outcome.took.as_secs() >= 30, "{:?}", outcome.took);
+    assert!(!case.docker.try_run(["start", "-a", "bws-never"]).status.success());
+    case.docker.run(["rm", "bws-never"]);
+}
+
 #[test]
 #[ignore = "needs docker"]
 fn the_engine_never_has_a_value() {

@@ -5,6 +5,7 @@ mod support;
 
 mod activation;
 mod config_profiles;
+mod container_examples;
 mod container_options;
 mod container_podman;
 mod container_socket;

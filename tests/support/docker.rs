@@ -15,8 +15,8 @@ use super::{Launch, eventually};
 pub const BASE: &str = "bws-exec-base:1";
 
 /// Programs of the base image.
-const APPLETS: [&str; 11] =
-    ["sh", "env", "cat", "sleep", "id", "true", "false", "ls", "kill", "test", "touch"];
+const APPLETS: [&str; 13] =
+    ["sh", "env", "cat", "sleep", "id", "true", "false", "ls", "kill", "test", "touch", "chmod", "cp"];
 
 pub struct Docker {
     pub directory: PathBuf,
