@@ -5,7 +5,7 @@ use std::io::Read;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
-use crate::support::docker::{BASE, Docker, docker};
+use crate::support::docker::{BASE, Docker, docker, remapped_docker};
 use crate::support::{BINARY, Launch, PATIENCE, Scenario, eventually, proc, script};
 
 /// In no file before; put together at run time, so that it is not in this program either.
@@ -22,8 +22,12 @@ struct Case {
 
 impl Case {
     fn new(name: &str) -> Self {
+        Self::with(name, docker())
+    }
+
+    fn with(name: &str, docker: &'static Docker) -> Self {
         let canary = canary(name);
-        Self { docker: docker(), scenario: Scenario::new().secret("CANARY", &canary), canary }
+        Self { docker, scenario: Scenario::new().secret("CANARY", &canary), canary }
     }
 
     fn launch(&self) -> Launch {
@@ -101,6 +105,21 @@ fn all_ways_of_starting_one() {
     assert_eq!((outcome.code(), outcome.text().as_str(), outcome.stderr.as_str()), (Some(42), "through", ""));
 }
 
+/// Root in there is nobody out here, and could not enter the directory that the socket is in.
+#[test]
+#[ignore = "needs docker"]
+fn an_engine_with_user_namespaces() {
+    let case = Case::with("remapped", remapped_docker());
+    for user in ["0", "1000"] {
+        let say = ["sh", "-c", "echo $CANARY $(id -u); cat /proc/self/uid_map"];
+        let outcome = case.run(&["--rm", "--user", user], BASE, &say).run();
+        outcome.succeeded();
+        let text = outcome.text();
+        let words: Vec<&str> = text.split_whitespace().collect();
+        assert_eq!(words, [&case.canary, user, "0", "200000", "65536"]);
+    }
+}
+
 #[test]
 #[ignore = "needs docker"]
 fn in_the_background() {
@@ -112,6 +131,21 @@ fn in_the_background() {
     assert_eq!(outcome.text().trim_end().len(), 64, "the client prints the id: {}", outcome.text());
     eventually("it has begun", || case.docker.run(["logs", "bws-detached"]) == case.canary);
     case.docker.run(["rm", "-f", "bws-detached"]);
+}
+
+/// On a terminal the container has one too.
+#[test]
+#[ignore = "needs docker"]
+fn on_a_terminal() {
+    let case = Case::new("terminal");
+    let launcher = case.run(&["--rm", "-it"], BASE, &["sh", "-c", "test -t 0 && echo $CANARY"]).launcher();
+    let words = [launcher.get_program()].into_iter().chain(launcher.get_args());
+    let line: String = words.map(|word| format!("'{}' ", word.to_str().unwrap())).collect();
+    let mut script = std::process::Command::new("script");
+    script.args(["-qec", &line, "/dev/null"]).env_clear().stdin(std::process::Stdio::null());
+    script.envs(launcher.get_envs().map(|(name, value)| (name, value.unwrap())));
+    let output = script.output().unwrap();
+    assert!(String::from_utf8_lossy(&output.stdout).contains(&case.canary), "{output:?}");
 }
 
 /// A client that ends at once says nothing about a container that takes its time.

@@ -1,7 +1,7 @@
 //! A Docker Engine of its own for the tests that need one: with a data root that they can search, and
 //! without a bridge or firewall rules, so that it disturbs no engine of the machine.
 //!
-//! It is started once by the first test that asks, and ends with the test process. No image is pulled:
+//! It is started by the first test that asks, and ends with the test process. No image is pulled:
 //! the base is made of busybox.
 
 use std::ffi::OsStr;
@@ -27,14 +27,25 @@ pub struct Docker {
 /// The engine of this process.
 pub fn docker() -> &'static Docker {
     static ENGINE: OnceLock<Docker> = OnceLock::new();
-    ENGINE.get_or_init(Docker::start)
+    ENGINE.get_or_init(|| Docker::start(false))
+}
+
+/// Another one, whose containers are in user namespaces: root there is nobody here.
+pub fn remapped_docker() -> &'static Docker {
+    static ENGINE: OnceLock<Docker> = OnceLock::new();
+    ENGINE.get_or_init(|| Docker::start(true))
 }
 
 impl Docker {
-    fn start() -> Self {
+    fn start(remapped: bool) -> Self {
         let directory = tempfile::Builder::new().prefix("bws-exec-docker.").tempdir().unwrap().keep();
+        // The ranges of users are lent for this mount namespace only.
         let script = "cd \"$1\" || exit 1
-            dockerd --data-root \"$1/data\" --exec-root \"$1/exec\" --pidfile \"$1/pid\" -H \"unix://$1/socket\" \
+            if [ \"$2\" ]; then
+              echo nobody:200000:65536 >ranges
+              for file in /etc/subuid /etc/subgid; do touch $file; mount --bind ranges $file; done
+            fi
+            dockerd ${2:+--userns-remap \"$2\"} --data-root \"$1/data\" --exec-root \"$1/exec\" --pidfile \"$1/pid\" -H \"unix://$1/socket\" \
               --storage-driver vfs --bridge none --iptables=false >\"$1/log\" 2>&1 </dev/null &
             read _
             kill $! 2>/dev/null
@@ -42,8 +53,9 @@ impl Docker {
             umount \"$1\"/exec/netns/* 2>/dev/null
             rm -rf \"$1\"";
         let mut supervisor = Command::new("setsid")
-            .args(["sh", "-c", script, "sh"])
+            .args(["unshare", "--mount", "sh", "-c", script, "sh"])
             .arg(&directory)
+            .arg(if remapped { "nobody:nogroup" } else { "" })
             .env("PATH", "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin")
             .stdin(Stdio::piped())
             .spawn()
