@@ -409,7 +409,11 @@ fn nothing_of_ours_stays() {
     gate.open();
     let outcome = running.finish();
     assert_eq!(outcome.code(), Some(3), "the client's own code");
-    assert!(outcome.text().contains("DOCKER_HOST=") && !outcome.text().contains(&case.canary));
+    assert!(
+        outcome.text().contains("DOCKER_HOST=")
+            && !outcome.text().contains("BWS_")
+            && !outcome.text().contains(&case.canary)
+    );
     eventually("the helper has ended and cleaned up", || !directory.exists());
     assert!(!places().contains(&directory));
 }
