@@ -133,6 +133,60 @@ fn in_the_background() {
     case.docker.run(["rm", "-f", "bws-detached"]);
 }
 
+/// A user who may use the engine, and is not root. Nobody reads the helper's memory, that user's other
+/// processes neither.
+#[test]
+#[ignore = "needs docker"]
+fn a_user_of_the_engine() {
+    const USER: u32 = 4711;
+    let case = Case::new("user");
+    let place = tempfile::tempdir().unwrap();
+    let mut copy = std::process::Command::new("sh");
+    let readable = "chmod 755 .; install -m 755 \"$1\" bws-exec; chmod 644 \"$2\"; chmod 711 \"$3\"";
+    copy.args(["-euc", readable, "sh", BINARY]).arg(case.scenario.vault.ca_file());
+    let copied = copy.arg(&case.docker.directory).current_dir(place.path()).status().unwrap();
+    assert!(copied.success());
+    // What membership in the group `docker` gives.
+    std::os::unix::fs::chown(case.docker.directory.join("socket"), None, Some(USER)).unwrap();
+    let gate = Gate::new("exec docker \"$@\"");
+    std::os::unix::fs::chown(gate.directory.path(), Some(USER), None).unwrap();
+    let as_user = ["setpriv", &format!("--reuid={USER}"), &format!("--regid={USER}"), "--clear-groups"];
+    let cidfile = gate.directory.path().join("cid");
+    let options = ["--rm", "--cidfile", cidfile.to_str().unwrap()];
+    let launch =
+        case.run(&options, BASE, &["sh", "-c", "echo $CANARY; cat"]).binary(place.path().join("bws-exec"));
+    let launch = launch.env("PATH", gate.path()).env("HOME", "/").under(as_user).env("XDG_RUNTIME_DIR", "/x");
+    let running = launch.start();
+    let socket = socket(&gate.words());
+
+    let helpers: Vec<i32> = processes().filter(|&pid| is_helper(pid, USER)).collect();
+    assert_eq!(helpers.len(), 1, "{helpers:?}");
+    let helper = helpers[0];
+    let read = move || {
+        // SAFETY: the system call itself, which changes this thread alone.
+        assert_eq!(unsafe { libc::syscall(libc::SYS_setresuid, USER, USER, USER) }, 0);
+        ["environ", "mem", "maps"].map(|file| proc::read(helper, file).map_err(|error| error.kind()))
+    };
+    let read = std::thread::spawn(read).join().unwrap();
+    assert!(read.iter().all(|file| matches!(file, Err(std::io::ErrorKind::PermissionDenied))), "{read:?}");
+    assert_eq!(proc::descriptors(helper).len(), 5, "null, null, stderr, the socket, the client");
+
+    gate.open();
+    let outcome = running.finish();
+    assert_eq!((outcome.text().trim_end(), outcome.stderr.as_str()), (case.canary.as_str(), ""));
+    assert_eq!(fs::read(cidfile).unwrap().len(), 64, "where it was asked for");
+    eventually("nothing is left", || !socket.exists() && proc::state(helper).is_none());
+}
+
+fn processes() -> impl Iterator<Item = i32> {
+    fs::read_dir("/proc").unwrap().filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
+}
+
+fn is_helper(pid: i32, user: u32) -> bool {
+    let status = String::from_utf8_lossy(&proc::read(pid, "status").unwrap_or_default()).into_owned();
+    status.starts_with("Name:\tbws-exec\n") && status.contains(&format!("\nUid:\t{user}\t"))
+}
+
 /// On a terminal the container has one too.
 #[test]
 #[ignore = "needs docker"]
