@@ -241,6 +241,22 @@ fn a_missing_image_is_pulled() {
     }
 }
 
+/// However long it takes, the time for the login is what it would have been.
+#[test]
+fn a_pull_has_its_own_time() {
+    let (scenario, clients) = (Scenario::new().secret("NAME", "value"), clients(""));
+    fs::write(clients.path().join("later.json"), IMAGE).unwrap();
+    let slow = "#!/bin/sh\nsleep 5; exec \"${0%/*}/podman\" \"$@\"";
+    let only_pull =
+        "#!/bin/sh\ncase \"$1\" in pull) exec \"${0%/*}/slow\" \"$@\";; esac; exec \"${0%/*}/podman\" \"$@\"";
+    script(&clients.path().join("slow"), slow);
+    script(&clients.path().join("docker"), only_pull);
+    let launch = launch(&scenario, &clients, &["--container", "--deadline", "4s"], "docker run app");
+    let outcome = launch.run();
+    assert_eq!((outcome.code(), outcome.stderr.as_str()), (Some(0), "pulling: pull app\n"));
+    assert!(outcome.took.as_secs() >= 5);
+}
+
 #[test]
 fn an_engine_that_never_answers() {
     let (scenario, clients) = (Scenario::new().secret("NAME", "value"), clients(IMAGE));
