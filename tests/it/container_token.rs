@@ -6,8 +6,9 @@ use std::path::PathBuf;
 
 use tempfile::TempDir;
 
+use super::container_socket::{canary, holding};
 use crate::support::docker::{BASE, docker};
-use crate::support::{Launch, Scenario, eventually, leaked};
+use crate::support::{Launch, Scenario, eventually, leaked, proc};
 
 struct Case {
     scenario: Scenario,
@@ -64,6 +65,30 @@ fn it_survives_a_restart() {
     let logins =
         case.scenario.vault.requests().iter().filter(|request| request.path.contains("token")).count();
     assert_eq!(logins, 2, "one a start, and none outside");
+}
+
+/// Neither values nor token: the engine has paths.
+#[test]
+#[ignore = "needs docker"]
+fn the_engine_never_has_a_value() {
+    let (docker, case, canary) = (docker(), Case::new(), canary("token"));
+    case.scenario.vault.owner().create_secret(case.scenario.project, "CANARY", &canary);
+    let words = ["run", "-d", "--network", "host", "--name", "bws-canary", BASE, "sleep", "1000"];
+    case.launch(&words).run().succeeded();
+    let pid: i32 = docker.run(["inspect", "-f", "{{.State.Pid}}", "bws-canary"]).parse().unwrap();
+    eventually("the command runs", || proc::state(pid).is_some_and(|(_, name)| name == "sleep"));
+    let environ = proc::read(pid, "environ").unwrap();
+    assert!(String::from_utf8_lossy(&environ).contains(&canary), "the container has it");
+    assert_eq!(leaked(&case.scenario.token, &environ), [""; 0], "and not the token");
+    let (_, key) = case.scenario.token.rsplit_once(':').unwrap();
+    for text in [&canary, key] {
+        assert_eq!(holding(text, &docker.directory), [""; 0]);
+    }
+    docker.run(["kill", "bws-canary"]);
+    for text in [&canary, key] {
+        assert_eq!(holding(text, &docker.directory), [""; 0]);
+    }
+    docker.run(["rm", "bws-canary"]);
 }
 
 #[test]

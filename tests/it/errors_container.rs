@@ -5,7 +5,7 @@ use std::fs;
 use tempfile::TempDir;
 
 use super::errors::{error, untouched};
-use crate::support::{Launch, Outcome, Scenario, script};
+use crate::support::{BINARY, Launch, Outcome, Scenario, script};
 
 /// Clients that answer from files: `docker image inspect` prints `image.json`, if that is there.
 fn clients(image: &str) -> TempDir {
@@ -60,12 +60,29 @@ fn command_lines_that_make_no_container() {
     ] {
         refused(SOCKET, command, message, EXAMPLE);
     }
+    refused(SOCKET, "docker run -it --name", "the engine's option --name has no value", EXAMPLE);
     refused(
         SOCKET,
         "docker run --quite-new app",
         "the engine's option --quite-new is not known, so that nobody can tell where the image stands",
         "write a long option with its value attached: --name=value, or --name=true",
     );
+}
+
+/// The container's user has to run the very file that runs here.
+#[test]
+fn a_binary_that_is_ours_alone() {
+    let (scenario, clients) = (Scenario::new().secret("NAME", "value"), clients(IMAGE));
+    let binary = clients.path().join("bws-exec");
+    let mut copy = std::process::Command::new("install");
+    assert!(copy.args(["-m", "700", BINARY]).arg(&binary).status().unwrap().success());
+    let message = format!(
+        "this bws-exec cannot be mounted into a container: not everybody may read and execute {}",
+        binary.display()
+    );
+    let hint = "install it as a file that everybody may execute: install -m 755 bws-exec /usr/local/bin/";
+    let launch = launch(&scenario, &clients, SOCKET, "docker run app").binary(&binary);
+    launch.run().failed(125, &error("usage", &message, hint));
 }
 
 #[test]
