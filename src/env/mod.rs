@@ -128,13 +128,9 @@ pub struct Source {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Rule {
     Map,
-    EnvFile {
-        path: String,
-        line: usize,
-    },
+    EnvFile { path: String, line: usize },
     ResolveEnv,
     Bulk,
-    /// In a container, by the launcher that made it.
     HandedOver,
 }
 
