@@ -1,8 +1,8 @@
 //! The container's end of the socket: the inner copy of us, before it becomes what the image runs.
 
-use std::io::{ErrorKind, Read as _};
+use std::io::ErrorKind;
+use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
-use std::time::Duration;
 
 use zeroize::Zeroizing;
 
@@ -11,6 +11,7 @@ use crate::deadline::Deadline;
 use crate::env::inherit::{Entry, Inherit};
 use crate::env::{EnvPlan, OnConflict, Rule, Source, Value, Variable};
 use crate::error::Error;
+use crate::read;
 
 /// The container's own environment with what is handed over in it. The place is fixed: whoever can give
 /// us options gains nothing by it.
@@ -25,7 +26,7 @@ pub fn receive(
         ErrorKind::NotFound => problem("there is no socket at /.bws-exec.sock"),
         ErrorKind::ConnectionRefused => problem("whoever would give it has ended"),
         ErrorKind::UnexpectedEof => problem("it was given to another process or is not for this one"),
-        ErrorKind::WouldBlock | ErrorKind::TimedOut => problem("it did not arrive in time"),
+        ErrorKind::TimedOut => problem("it did not arrive in time"),
         _ => problem(&cause.to_string()),
     })?;
     let given = frame::read(&given).map_err(problem)?;
@@ -54,12 +55,14 @@ pub fn receive(
 }
 
 fn take(deadline: Deadline) -> std::io::Result<Zeroizing<Vec<u8>>> {
-    let mut stream = UnixStream::connect(SOCKET)?;
-    stream.set_read_timeout(Some(deadline.left().max(Duration::from_millis(1))))?;
+    let stream = UnixStream::connect(SOCKET)?;
     let mut header = [0; frame::HEADER];
-    stream.read_exact(&mut header)?;
-    let length = frame::body_length(&header).map_err(std::io::Error::other)?;
-    let mut body = Zeroizing::new(vec![0; length]);
-    stream.read_exact(&mut body)?;
+    if read::fill(stream.as_fd(), &mut header, deadline)? < header.len() {
+        return Err(ErrorKind::UnexpectedEof.into());
+    }
+    let mut body = Zeroizing::new(vec![0; frame::body_length(&header).map_err(std::io::Error::other)?]);
+    if read::fill(stream.as_fd(), &mut body, deadline)? < body.len() {
+        return Err(std::io::Error::other("what was received is cut short"));
+    }
     Ok(body)
 }

@@ -6,6 +6,7 @@ mod support;
 mod activation;
 mod config_profiles;
 mod container_examples;
+mod container_inner;
 mod container_options;
 mod container_podman;
 mod container_socket;
