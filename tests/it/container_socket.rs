@@ -435,7 +435,11 @@ fn the_containers_own_variables() {
     assert_eq!(run(&[], &conflict, &SAY).text().trim_end(), case.canary);
     assert_eq!(run(&["--on-conflict=inherited"], &conflict, &SAY).text(), "typed\n");
     run(&["--on-conflict=error"], &conflict, &SAY).failed_with(125, "conflict");
-    // What is inherited here does not count as set there.
+    // What is inherited here reaches inside only as a reference that was asked for.
+    let launch = case.run(&["--rm"], BASE, &["sh", "-c", "echo $B-$C"]).option("--resolve-env");
+    let outcome = launch.env("B", "bws://CANARY").env("C", "here").run();
+    assert_eq!(outcome.text(), format!("{}-\n", case.canary));
+    // And does not count as set there.
     let outcome = run(&["--require", "HOME", "--only", "CANARY"], &[], &SAY);
     outcome.failed_with(125, "required");
 }
