@@ -7,6 +7,7 @@ use std::time::Duration;
 use clap::error::ErrorKind;
 use clap::{ArgAction, CommandFactory, FromArgMatches, Parser, ValueEnum};
 
+use crate::container;
 use crate::deadline::parse_duration;
 use crate::env::OnConflict;
 use crate::error::Error;
@@ -147,6 +148,20 @@ pub struct Args {
     #[arg(long, value_enum, value_name = "WHO", default_value = "secret", help_heading = ENVIRONMENT)]
     pub on_conflict: OnConflict,
 
+    /// COMMAND is `docker run` or `podman run`: inject into the container, past the engine
+    #[arg(
+        long,
+        value_enum,
+        value_name = "MODE",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "socket",
+        help_heading = PROCESS
+    )]
+    pub container: Option<container::Mode>,
+    /// What --container puts in front of the image's command.
+    #[arg(long, hide = true)]
+    pub container_inner: bool,
     /// Let the command write core dumps
     #[arg(long, help_heading = PROCESS)]
     pub allow_core: bool,
@@ -222,6 +237,19 @@ impl ValueEnum for OnConflict {
             Self::Secret => "secret",
             Self::Inherited => "inherited",
             Self::Error => "error",
+        }))
+    }
+}
+
+impl ValueEnum for container::Mode {
+    fn value_variants<'a>() -> &'a [Self] {
+        &[Self::Socket, Self::Token]
+    }
+
+    fn to_possible_value(&self) -> Option<clap::builder::PossibleValue> {
+        Some(clap::builder::PossibleValue::new(match self {
+            Self::Socket => "socket",
+            Self::Token => "token",
         }))
     }
 }

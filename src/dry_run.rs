@@ -136,6 +136,7 @@ impl DryRun<'_> {
                     Rule::EnvFile { path, line } => ("env-file", Some(path), Some(line)),
                     Rule::ResolveEnv => ("resolve-env", None, None),
                     Rule::Bulk => ("bulk", None, None),
+                    Rule::HandedOver => ("handed-over", None, None),
                 };
                 let secret = |origin: &Origin| secret(origin.id, origin.key.as_deref(), &origin.project_ids);
                 json!({

@@ -28,6 +28,12 @@ pub const LISTEN_PID: &str = "LISTEN_PID";
 pub const LISTEN_FDS: &str = "LISTEN_FDS";
 pub const LISTEN_FDNAMES: &str = "LISTEN_FDNAMES";
 
+/// Where docker's and podman's clients look for an engine, and where files in memory are.
+pub const DOCKER_HOST: &str = "DOCKER_HOST";
+pub const CONTAINER_HOST: &str = "CONTAINER_HOST";
+pub const CONTAINER_CONNECTION: &str = "CONTAINER_CONNECTION";
+pub const XDG_RUNTIME_DIR: &str = "XDG_RUNTIME_DIR";
+
 pub const HOME: &str = "HOME";
 pub const PATH: &str = "PATH";
 pub const SSL_CERT_FILE: &str = "SSL_CERT_FILE";

@@ -153,6 +153,18 @@ pub enum Error {
     #[error("environment and arguments take {size} bytes and the kernel allows {limit}; largest: {largest}")]
     EnvironmentTooLarge { size: usize, limit: usize, largest: String },
 
+    // Containers.
+    #[error("{engine} is not on this machine but at {endpoint}")]
+    RemoteEngine { engine: &'static str, endpoint: String },
+    #[error("image {image} is for {theirs}, and this bws-exec for linux/{ours}")]
+    ImageArchitecture { image: String, theirs: String, ours: &'static str },
+    #[error("'{command}' failed: {problem}")]
+    Engine { command: String, problem: String },
+    #[error("the environment cannot be handed over: {problem}")]
+    HandOverPlace { problem: String },
+    #[error("no environment was handed over: {problem}")]
+    HandOver { problem: String },
+
     #[error("cannot write to standard output: {cause}")]
     Output { cause: io::Error },
     #[error("the kernel gives this process too little to wait for the network: {cause}")]
@@ -296,6 +308,11 @@ impl Error {
             Self::NulInValue { .. } => "nul-in-value",
             Self::VariableTooLarge { .. } => "variable-too-large",
             Self::EnvironmentTooLarge { .. } => "environment-too-large",
+            Self::RemoteEngine { .. } => "remote-engine",
+            Self::ImageArchitecture { .. } => "image-architecture",
+            Self::Engine { .. } => "engine",
+            Self::HandOverPlace { .. } => "hand-over-place",
+            Self::HandOver { .. } => "hand-over",
             Self::Output { .. } => "output",
             Self::Resources { .. } => "resources",
             Self::Internal(_) => "internal",

@@ -19,6 +19,7 @@
 //! | `plan` | typed + variables -> what it means |
 //! | `config` | what is read besides: tokens, profiles of `bws`, env files, the status descriptor |
 //! | `cli` | what was typed |
+//! | `container` | `--container`: the engine's command line, the hand-over |
 //! | `exec` | locate COMMAND, become it |
 //! | `files` | `--file`: sealed memory or a private mount |
 //! | `host` | the outside world, read once; hardening |
@@ -41,6 +42,7 @@ mod api;
 mod cache;
 mod cli;
 mod config;
+mod container;
 mod crypto;
 mod deadline;
 mod dry_run;

@@ -9,6 +9,7 @@ use crate::api::{Transport, Trust};
 use crate::cache;
 use crate::cli::{Args, DryRunFormat};
 use crate::config::{ServerChoice, TokenSource};
+use crate::container::Container;
 use crate::deadline::{Deadline, parse_duration};
 use crate::env::pattern::Pattern;
 use crate::env::{self, EnvFile, Inherit, Naming, Policy, Selection, Template};
@@ -16,6 +17,8 @@ use crate::env_vars;
 use crate::error::Error;
 use crate::host::Host;
 use crate::report::Verbosity;
+
+mod inner;
 
 /// Everything a run will do.
 #[derive(Debug)]
@@ -29,6 +32,8 @@ pub struct RunPlan {
     pub cache: Option<cache::Settings>,
     pub environment: Policy,
     pub dry_run: Option<DryRunFormat>,
+    /// `--container`.
+    pub container: Option<Container>,
     /// May be empty in a dry run only.
     pub command: Vec<OsString>,
     pub warnings: Vec<String>,
@@ -65,8 +70,13 @@ impl RunPlan {
                     .into(),
             );
         }
+        let container = match args.container {
+            Some(mode) => Some(Container::new(mode, &args.command, inner::inner(mode, &args, host)?)?),
+            None => None,
+        };
         Ok(Self {
             servers,
+            container,
             transport: transport(&args, host),
             deadline,
             cache: cache(&args, host)?,
@@ -162,6 +172,12 @@ fn transport(args: &Args, host: &Host) -> Transport {
     }
 }
 
+/// Which inherited variables go on: here, or in a container to what its image runs.
+pub fn inherit(args: &Args) -> Inherit {
+    let patterns = |list: &[String]| list.iter().map(Pattern::new).collect();
+    Inherit { clean: args.no_inherit_env, keep: patterns(&args.keep), unset: patterns(&args.unset) }
+}
+
 fn environment(args: &Args, env_files: Vec<EnvFile>, host: &Host) -> Result<Policy, Error> {
     let patterns = |list: &[String]| list.iter().map(Pattern::new).collect::<Vec<_>>();
     let mut projects = args.project.clone();
@@ -204,11 +220,7 @@ fn environment(args: &Args, env_files: Vec<EnvFile>, host: &Host) -> Result<Poli
         resolve_env: args.resolve_env.as_deref().map(Pattern::new),
         required: args.require.clone(),
         optional: args.optional.clone(),
-        inherit: Inherit {
-            clean: args.no_inherit_env,
-            keep: patterns(&args.keep),
-            unset: patterns(&args.unset),
-        },
+        inherit: inherit(args),
         on_conflict: args.on_conflict,
         allowed_names: args.allow_name.clone(),
     })

@@ -1,10 +1,13 @@
 //! The pipeline, one line a stage: each takes what the one before has made.
 
+use std::ffi::OsString;
+
 use crate::api::Servers;
 use crate::cli::{Args, CommandLine, Parsed};
 use crate::config;
+use crate::container::{self, Mode, Prepared};
 use crate::dry_run::DryRun;
-use crate::env::EnvPlan;
+use crate::env::{EnvPlan, Variable};
 use crate::error::Error;
 use crate::exec::{self, ExecPlan, Program};
 use crate::exit::Exit;
@@ -40,7 +43,9 @@ fn launch(args: Args, token: Option<TokenText>, host: Host) -> Exit {
         Ok(status) => Report::new(plan::verbosity(&args), status),
         Err(error) => return failed(&Report::default(), &error),
     };
-    stages(args, token, host, &report).unwrap_or_else(|error| failed(&report, &error))
+    let end =
+        if args.container_inner { inner(args, &host, &report) } else { stages(args, token, host, &report) };
+    end.unwrap_or_else(|error| failed(&report, &error))
 }
 
 fn failed(report: &Report, error: &Error) -> Exit {
@@ -53,22 +58,57 @@ fn stages(args: Args, token: Option<TokenText>, mut host: Host, report: &Report)
     let tokens = config::token_sources(&args, token, &mut host)?;
     let deadline = plan::deadline(&args, &host)?;
     let env_files = config::env_files(&args.env_file, deadline)?;
-    let plan = RunPlan::new(args, tokens, env_files, deadline, &host)?;
+    let mut plan = RunPlan::new(args, tokens, env_files, deadline, &host)?;
     report.warnings(&plan.warnings);
     let program = exec::locate(plan.command.first(), host.var(env_vars::PATH))?;
-    let mut files = Files::prepare(&plan.environment.files, plan.dry_run.is_some(), plan.deadline)?;
+    // In a container they are its inner copy's to deliver.
+    let here = if plan.container.is_some() { &[] } else { &plan.environment.files[..] };
+    let mut files = Files::prepare(here, plan.dry_run.is_some(), plan.deadline)?;
+    let container = match (plan.container.take(), &program) {
+        (Some(typed), Some(program)) => {
+            Some(typed.prepare(&program.path, &host.environment, &mut plan.deadline)?)
+        }
+        _ => None,
+    };
     let token = config::read_token(&plan.tokens, plan.deadline, |text| report.warning(text))?;
     let servers = plan.servers.choose(token.id, plan.deadline)?;
+    let (container, program) = match (container, program) {
+        (Some(container), Some(program)) if container.mode == Mode::Token && plan.dry_run.is_none() => {
+            let client = container.with_token([servers.identity.as_str(), servers.api.as_str()])?;
+            return Err(replace(program, client.command, &client.environment, report));
+        }
+        other => other,
+    };
     let snapshot = Source::new(&plan, &servers, token, report).load()?;
     report.phase(Phase::Resolve);
-    let mut environment = EnvPlan::build(&snapshot, &plan.environment, &host.environment);
+    let inherited = container.as_ref().map_or(&host.environment, |container| &container.references);
+    let mut environment = EnvPlan::build(&snapshot, &plan.environment, inherited);
     files.deliver(&mut environment);
     environment.check(&plan.command, host.limits);
+    if container.is_none() {
+        environment.warnings.extend(container::stored_by_engine(&plan.command, &environment.variables));
+    }
     report.warnings(&environment.warnings);
     match (plan.dry_run.is_some(), program) {
-        (false, Some(program)) => Err(become_command(plan, program, environment, report)),
+        (false, Some(program)) => {
+            // The helper of --container is a copy of us, and needs no more than it gives.
+            drop(snapshot);
+            Err(become_command(plan.command, program, environment, container, report))
+        }
         (_, program) => show(&plan, &servers, program.as_ref(), &snapshot, &environment, report),
     }
+}
+
+/// In a container: becomes what its image runs, with the environment that the launcher outside gives.
+fn inner(args: Args, host: &Host, report: &Report) -> Result<Exit, Error> {
+    let program = exec::locate(args.command.first(), host.var(env_vars::PATH))?
+        .ok_or_else(|| Error::usage("no command was given", "this option is for --container alone"))?;
+    let deadline = plan::deadline(&args, host)?;
+    let mut environment =
+        container::receive(&host.environment, &plan::inherit(&args), args.on_conflict, deadline)?;
+    environment.check(&args.command, host.limits);
+    report.warnings(&environment.warnings);
+    Err(become_command(args.command, program, environment, None, report))
 }
 
 /// Prints what would happen and ends as it would have ended.
@@ -87,7 +127,13 @@ fn show(
 }
 
 /// Returns only if we do not become it.
-fn become_command(plan: RunPlan, program: Program, environment: EnvPlan, report: &Report) -> Error {
+fn become_command(
+    command: Vec<OsString>,
+    program: Program,
+    environment: EnvPlan,
+    container: Option<Prepared>,
+    report: &Report,
+) -> Error {
     environment.notices.iter().for_each(|text| report.notice(text));
     let mut problems = environment.problems.into_iter();
     if let Some(problem) = problems.next() {
@@ -97,11 +143,19 @@ fn become_command(plan: RunPlan, program: Program, environment: EnvPlan, report:
         }
         return problem;
     }
-    let exec = match ExecPlan::new(program, plan.command, &environment.variables) {
-        Ok(exec) => exec,
-        Err(error) => return error,
-    };
-    drop(environment.variables);
-    report.phase(Phase::Exec);
-    exec.replace()
+    let Some(container) = container else { return replace(program, command, &environment.variables, report) };
+    match container.with_socket(&environment.variables, report) {
+        Ok(client) => replace(program, client.command, &client.environment, report),
+        Err(error) => error,
+    }
+}
+
+fn replace(program: Program, command: Vec<OsString>, environment: &[Variable], report: &Report) -> Error {
+    match ExecPlan::new(program, command, environment) {
+        Ok(exec) => {
+            report.phase(Phase::Exec);
+            exec.replace()
+        }
+        Err(error) => error,
+    }
 }

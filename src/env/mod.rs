@@ -163,6 +163,7 @@ pub enum Rule {
     EnvFile { path: String, line: usize },
     ResolveEnv,
     Bulk,
+    HandedOver,
 }
 
 /// A secret as it may be shown.
@@ -228,6 +229,7 @@ impl fmt::Display for Rule {
             Self::EnvFile { path, line } => write!(f, "{path}:{line}"),
             Self::ResolveEnv => f.write_str("--resolve-env"),
             Self::Bulk => f.write_str("bulk"),
+            Self::HandedOver => f.write_str("handed over"),
         }
     }
 }

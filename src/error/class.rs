@@ -42,7 +42,8 @@ impl Error {
             | Self::Unavailable { .. }
             | Self::Intercepted { .. }
             | Self::NoCopy { .. }
-            | Self::CopyTooOld { .. } => Class::Unavailable,
+            | Self::CopyTooOld { .. }
+            | Self::Engine { .. } => Class::Unavailable,
             Self::GaveUp { last: error, .. } | Self::Of { error, .. } => error.class(),
             Self::InvalidClient { .. } => Class::TokenRefused,
             Self::Unauthorized { .. } => Class::SessionRefused,
@@ -93,6 +94,10 @@ impl Error {
             | Self::NulInValue { .. }
             | Self::VariableTooLarge { .. }
             | Self::EnvironmentTooLarge { .. }
+            | Self::RemoteEngine { .. }
+            | Self::ImageArchitecture { .. }
+            | Self::HandOverPlace { .. }
+            | Self::HandOver { .. }
             | Self::Output { .. }
             | Self::Resources { .. }
             | Self::Internal(_) => Class::Permanent,

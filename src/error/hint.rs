@@ -121,6 +121,20 @@ impl Error {
             Self::EnvironmentTooLarge { .. } => {
                 "deliver large ones by --file, select fewer by --project, --only or --exclude, or start clean by --no-inherit-env".into()
             }
+            Self::RemoteEngine { .. } => {
+                "--container mounts files of this machine: run it where the engine is, or make bws-exec the entrypoint"
+                    .into()
+            }
+            Self::ImageArchitecture { .. } => {
+                "use an image for this machine, or put a fitting bws-exec into the image as its entrypoint".into()
+            }
+            Self::Engine { .. } => "its own words stand above; check that the engine runs and that the image's name is right".into(),
+            Self::HandOverPlace { .. } => {
+                "it needs a tmpfs that this user may write to: XDG_RUNTIME_DIR, /run or /dev/shm".into()
+            }
+            Self::HandOver { .. } => {
+                "--container=socket serves one start; for docker start and restarts use --container=token".into()
+            }
             Self::Output { .. } => "check where the output goes: a full disk, for example".into(),
             Self::Resources { .. } => "check its limits (ulimit -n) and its seccomp profile".into(),
             Self::Internal(_) => "please report this".into(),

@@ -27,7 +27,9 @@ const NOT_RUN: [(&str, &str); 2] = [
 const NEEDS_ROOT: [&str; 1] = ["bws-exec --file TLS_KEY=web/TLS_KEY,path="];
 
 /// Commands in the examples.
-const STAND_INS: [&str; 5] = ["./server", "psql", "docker", "npm", "node"];
+const STAND_INS: [&str; 4] = ["./server", "psql", "npm", "node"];
+/// These are asked about the image first.
+const ENGINES: [&str; 2] = ["docker", "podman"];
 
 /// The ids that the documents use.
 const DB_PASSWORD: &str = "00000000-0000-4000-8000-000000000001";
@@ -168,6 +170,13 @@ impl World {
         for name in STAND_INS {
             let path = name.strip_prefix("./").map_or(format!("bin/{name}"), str::to_owned);
             program(&path, &format!("echo ran {name} >&3"));
+        }
+        for name in ENGINES {
+            let text = "case \"$*\" in \\
+                (*context*) echo unix:///socket;; \\
+                (*inspect*) echo \"[{\\\"Config\\\": {\\\"Cmd\\\": [\\\"app\\\"]}}]\";; \\
+                (*) echo ran \"$*\" >&3;; esac";
+            program(&format!("bin/{name}"), text);
         }
         let status = Command::new("sh").args(["-euc", &script]).current_dir(self.directory.path()).status();
         assert!(status.unwrap().success(), "{script}");

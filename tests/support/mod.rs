@@ -5,6 +5,8 @@
 
 #![allow(dead_code)]
 
+pub mod docker;
+pub mod podman;
 pub mod proc;
 pub mod vault;
 

@@ -59,6 +59,7 @@ pub use faults::{Fault, Where};
 pub use log::Request;
 pub use owner::{IssuedToken, NewToken, Owner, Payload, PlainSecret};
 pub use store::Access;
+pub use tls::NAME;
 
 use date::Clock;
 use server::{Door, Server};

@@ -16,6 +16,9 @@ use tokio_rustls::rustls::pki_types::PrivateKeyDer;
 
 use super::Certificate;
 
+/// A name that no resolver knows, for tests that bring a hosts file or a DNS server of their own.
+pub const NAME: &str = "vault.test";
+
 /// The vault's end of TLS and the authority a client has to trust.
 pub struct Identity {
     pub ca_pem: String,
@@ -34,7 +37,7 @@ pub fn make(certificate: Certificate) -> Result<Identity, Box<dyn std::error::Er
 
     let names: &[&str] = match certificate {
         Certificate::WrongName => &["elsewhere.invalid"],
-        Certificate::Good | Certificate::Expired => &["localhost", "127.0.0.1", "::1"],
+        Certificate::Good | Certificate::Expired => &["localhost", "127.0.0.1", "::1", NAME],
     };
     let mut leaf = CertificateParams::new(names.iter().map(ToString::to_string).collect::<Vec<_>>())?;
     leaf.distinguished_name.push(DnType::CommonName, "local vault");
