@@ -51,9 +51,10 @@ impl Stamp {
         }
     }
 
-    /// Whether it certainly was at `other` or later: on a clock that nobody can set.
+    /// Whether it certainly was at `other` or later: on both clocks, for one can be set and the other
+    /// is shifted in a time namespace.
     pub fn is_at_or_after(&self, other: &Self) -> bool {
-        self.same_boot(other) && self.boot >= other.boot
+        self.same_boot(other) && self.boot >= other.boot && self.wall >= other.wall
     }
 
     fn same_boot(&self, other: &Self) -> bool {
@@ -93,12 +94,13 @@ mod tests {
     }
 
     #[test]
-    fn order_is_told_by_the_clock_that_nobody_sets() {
-        assert!(at(1, 5, 1).is_at_or_after(&at(9, 5, 1)));
-        assert!(at(1, 6, 1).is_at_or_after(&at(9, 5, 1)));
-        assert!(!at(9, 4, 1).is_at_or_after(&at(1, 5, 1)));
-        assert!(!at(9, 6, 2).is_at_or_after(&at(1, 5, 1)));
-        assert!(!at(9, 6, 0).is_at_or_after(&at(1, 5, 0)));
+    fn an_order_is_believed_if_both_clocks_tell_it() {
+        assert!(at(9, 5, 1).is_at_or_after(&at(9, 5, 1)));
+        assert!(at(10, 6, 1).is_at_or_after(&at(9, 5, 1)));
+        assert!(!at(8, 6, 1).is_at_or_after(&at(9, 5, 1)), "the wall clock was set");
+        assert!(!at(10, 4, 1).is_at_or_after(&at(9, 5, 1)), "a time namespace");
+        assert!(!at(10, 6, 2).is_at_or_after(&at(9, 5, 1)), "another boot");
+        assert!(!at(10, 6, 0).is_at_or_after(&at(9, 5, 0)), "boots that are not known");
     }
 
     #[test]

@@ -26,12 +26,12 @@ impl Source<'_> {
         if !settings.keep_session {
             self.note(cache.forget_session(), "delete");
         }
-        let mut copy = self.read(cache);
-        let ages = self.ages(&copy, settings);
-        if ages.is_some_and(|ages| ages.are_young(settings))
-            && let Some(fresh) = self.serve(&mut copy, settings, "fresh")
+        let mut kept = self.read(cache);
+        let ages = self.ages(&kept, settings);
+        if let Some(ages) = ages.filter(|ages| ages.are_young(settings))
+            && let Some(saved) = kept.saved.take()
         {
-            return Ok(fresh);
+            return Ok(self.serve(saved, ages, "fresh"));
         }
         let (deadline, once) = match ages {
             Some(_) => (self.plan.deadline.within(PATIENCE_WITH_A_COPY), true),
@@ -41,21 +41,18 @@ impl Source<'_> {
             self.note(cache.save_limit(stage, Limit::new(Stamp::now(), wait)), "keep");
         };
         let contact = Contact { deadline, once, ..self.contact(&limited) };
-        let asked = self.wait_and_ask(cache, settings, contact, &started, &mut copy);
-        match asked {
-            Ok(None) => match copy.saved.take() {
-                Some(shared) => Ok(snapshot(shared, Freshness::Fetched)),
-                None => Err(Error::Internal("a shared snapshot was not there".into())),
-            },
-            Ok(Some(saved)) => Ok(snapshot(saved, Freshness::Fetched)),
+        match self.wait_and_ask(cache, settings, contact, &started, &mut kept) {
+            Ok(asked) => Ok(snapshot(asked, Freshness::Fetched)),
             Err(error) if error.class() == Class::Unavailable => {
-                match self.serve(&mut copy, settings, error.slug()) {
-                    Some(stale) => {
-                        self.report.warning(&format!("{error}; {}", described(stale.freshness)));
-                        Ok(stale)
-                    }
-                    None => Err(error),
-                }
+                // Another run may have been told meanwhile that the token is revoked, and ages go on.
+                self.read_if_changed(cache, &mut kept);
+                let Some(ages) = self.ages(&kept, settings) else { return Err(error) };
+                let Some(saved) = kept.saved.take() else { return Err(error) };
+                let (fetched, proved) = (rough(ages.fetched), rough(ages.proved));
+                self.report.warning(&format!(
+                    "{error}; using the copy fetched {fetched} ago, with a login {proved} ago"
+                ));
+                Ok(self.serve(saved, ages, error.slug()))
             }
             Err(error) => Err(error),
         }
@@ -68,26 +65,28 @@ impl Source<'_> {
             .snapshot()
             .map_err(|problem| Error::CopyUnusable { problem: problem.to_string() })?
             .ok_or_else(|| Error::NoCopy { path: path.clone() })?;
-        Ages::of(&saved, &Stamp::now(), settings).map_err(|age| Error::CopyTooOld { path, age })?;
-        let mut copy = Kept { generation: None, saved: Some(saved) };
-        self.serve(&mut copy, settings, "offline")
-            .ok_or_else(|| Error::Internal("a copy aged at once".into()))
+        let ages =
+            Ages::of(&saved, &Stamp::now(), settings).map_err(|age| Error::CopyTooOld { path, age })?;
+        Ok(self.serve(saved, ages, "offline"))
     }
 
     /// Waits while the server wants it, and for a run that asks already; then asks, and keeps what
-    /// comes. `None` if another run's answer counts as ours.
+    /// comes. Another run's answer may count as ours.
     fn wait_and_ask(
         &self,
         cache: &Cache<'_>,
         settings: &Settings,
         contact: Contact<'_>,
         started: &Stamp,
-        copy: &mut Kept,
-    ) -> Result<Option<SavedSnapshot>, Error> {
+        kept: &mut Kept,
+    ) -> Result<SavedSnapshot, Error> {
         let lock = loop {
             self.wait_out_limits(cache, settings, contact)?;
-            let lock = match self.take_turn(cache, settings, contact.deadline, started, copy) {
-                Turn::Shared => return Ok(None),
+            let lock = match self.take_turn(cache, settings, contact.deadline, started, kept) {
+                Turn::Shared(saved, ages) => {
+                    self.report.copy("shared", ages.fetched, ages.proved);
+                    return Ok(*saved);
+                }
                 Turn::Ask(lock) => lock,
             };
             // Whoever had the turn before may have been told to wait.
@@ -101,7 +100,7 @@ impl Source<'_> {
         if !settings.max_stale.is_zero() {
             self.note(cache.save_snapshot(&saved), "keep");
         }
-        Ok(Some(saved))
+        Ok(saved)
     }
 
     /// A start within a time that the server does not want to be asked in sends nothing.
@@ -157,26 +156,22 @@ impl Source<'_> {
         Kept { generation, saved: self.note(cache.snapshot(), "use").flatten() }
     }
 
-    pub(super) fn ages(&self, copy: &Kept, settings: &Settings) -> Option<Ages> {
-        let saved = copy.saved.as_ref()?;
+    pub(super) fn read_if_changed(&self, cache: &Cache<'_>, kept: &mut Kept) {
+        if cache.snapshot_generation() != kept.generation {
+            *kept = self.read(cache);
+        }
+    }
+
+    pub(super) fn ages(&self, kept: &Kept, settings: &Settings) -> Option<Ages> {
+        let saved = kept.saved.as_ref()?;
         Ages::of(saved, &Stamp::now(), settings)
             .map_err(|why| self.report.notice(&format!("the kept copy is not used: {why}")))
             .ok()
     }
 
-    /// The copy, if it still may serve. Ages go on while we wait.
-    fn serve(&self, copy: &mut Kept, settings: &Settings, because: &str) -> Option<Snapshot> {
-        let Ages { fetched, proved } = self.ages(copy, settings)?;
+    fn serve(&self, saved: SavedSnapshot, ages: Ages, because: &str) -> Snapshot {
+        let Ages { fetched, proved } = ages;
         self.report.copy(because, fetched, proved);
-        Some(snapshot(copy.saved.take()?, Freshness::Copied { fetched, proved }))
-    }
-}
-
-fn described(freshness: Freshness) -> String {
-    match freshness {
-        Freshness::Fetched => "using what was fetched now".into(),
-        Freshness::Copied { fetched, proved } => {
-            format!("using the copy fetched {} ago, with a login {} ago", rough(fetched), rough(proved))
-        }
+        snapshot(saved, Freshness::Copied { fetched, proved })
     }
 }

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::Source;
-use super::freshness::is_own_fetch;
+use super::freshness::{Ages, is_own_fetch};
 use crate::cache::{Cache, Generation, Lock, SavedSnapshot, Settings, Stamp};
 use crate::deadline::Deadline;
 use crate::random;
@@ -20,7 +20,7 @@ pub struct Kept {
 /// What came of waiting for the right to ask.
 pub enum Turn {
     /// Another run has asked meanwhile.
-    Shared,
+    Shared(Box<SavedSnapshot>, Ages),
     /// Ours; alone if there is no lock to be had.
     Ask(Option<Lock>),
 }
@@ -40,13 +40,12 @@ impl Source<'_> {
         let mut queue = None;
         loop {
             let lock = cache.try_lock(&mut queue);
-            if cache.snapshot_generation() != kept.generation {
-                *kept = self.read(cache);
-            }
+            self.read_if_changed(cache, kept);
             if kept.saved.as_ref().is_some_and(|saved| is_own_fetch(saved, started))
-                && self.ages(kept, settings).is_some()
+                && let Some(ages) = self.ages(kept, settings)
+                && let Some(saved) = kept.saved.take()
             {
-                return Turn::Shared;
+                return Turn::Shared(saved.into(), ages);
             }
             match lock {
                 Ok(Some(lock)) => return Turn::Ask(Some(lock)),
