@@ -12,6 +12,7 @@ mod container_options;
 mod container_podman;
 mod container_socket;
 mod container_token;
+mod container_traces;
 mod core_dumps;
 mod docs;
 mod dry_run;

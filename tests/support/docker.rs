@@ -46,7 +46,7 @@ impl Docker {
               echo nobody:200000:65536 >ranges
               for file in /etc/subuid /etc/subgid; do touch $file; mount --bind ranges $file; done
             fi
-            dockerd ${2:+--userns-remap \"$2\"} --data-root \"$1/data\" --exec-root \"$1/exec\" --pidfile \"$1/pid\" -H \"unix://$1/socket\" \
+            dockerd --debug ${2:+--userns-remap \"$2\"} --data-root \"$1/data\" --exec-root \"$1/exec\" --pidfile \"$1/pid\" -H \"unix://$1/socket\" \
               --storage-driver vfs --bridge none --iptables=false >\"$1/log\" 2>&1 </dev/null &
             read _
             kill $! 2>/dev/null
