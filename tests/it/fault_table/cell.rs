@@ -13,7 +13,7 @@ const DEADLINE: Duration = Duration::from_secs(2);
 /// What an outage may cost with a copy that serves.
 const WITH_A_COPY: Duration = Duration::from_secs(5);
 /// For a machine that is busy with the other cells.
-const SLACK: Duration = Duration::from_secs(4);
+const SLACK: Duration = Duration::from_secs(3);
 
 pub struct State {
     pub title: &'static str,
