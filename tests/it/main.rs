@@ -18,6 +18,7 @@ mod errors_network;
 mod errors_proxy;
 mod errors_references;
 mod errors_server;
+mod fault_table;
 mod hostile;
 mod house;
 mod hygiene;
