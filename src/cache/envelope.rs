@@ -105,7 +105,7 @@ pub fn open<'a>(owner: &Owner<'_>, kind: Kind, file: &'a mut [u8]) -> Result<&'a
         Some(FORMAT) | None => {}
         Some(_) => return Err(Problem::NotOurs),
     }
-    let padded = file.len().checked_sub(HEADER + TAG_LENGTH).unwrap_or_default();
+    let padded = file.len().saturating_sub(HEADER + TAG_LENGTH);
     if padded < SMALLEST || !padded.is_power_of_two() {
         return Err(Problem::Truncated);
     }
