@@ -5,6 +5,9 @@ mod support;
 
 mod activation;
 mod cache;
+mod cache_clocks;
+mod cache_disks;
+mod cache_files;
 mod config_profiles;
 mod core_dumps;
 mod docs;
@@ -12,6 +15,7 @@ mod dry_run;
 mod env_files;
 mod environment;
 mod errors;
+mod errors_cache;
 mod errors_environment;
 mod errors_local;
 mod errors_network;
