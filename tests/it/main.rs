@@ -10,6 +10,7 @@ mod cache_disks;
 mod cache_files;
 mod config_profiles;
 mod core_dumps;
+mod crash_safety;
 mod docs;
 mod dry_run;
 mod env_files;
