@@ -124,6 +124,7 @@ pub fn set(content: &mut [u8], kind: Kind, moment: Moment, before: Duration, aft
     };
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).expect("it is after 1970");
     content[at..at + 8].copy_from_slice(&(now + after - before).as_secs().to_le_bytes());
+    content[at + 8..at + 12].fill(0);
     content[at + 24] = 0;
 }
 
