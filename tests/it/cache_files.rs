@@ -263,6 +263,7 @@ fn what_was_planted_in_place_of_our_directory_is_left_alone() {
         let cached = kept();
         set_mode(&cached.ours(), other_mode);
         is_left_alone(&cached, "its mode is not 0700");
+        set_mode(&cached.ours(), 0o700);
     }
 }
 
