@@ -5,13 +5,18 @@ mod support;
 
 mod activation;
 mod cache;
+mod cache_clocks;
+mod cache_disks;
+mod cache_files;
 mod config_profiles;
 mod core_dumps;
+mod crash_safety;
 mod docs;
 mod dry_run;
 mod env_files;
 mod environment;
 mod errors;
+mod errors_cache;
 mod errors_environment;
 mod errors_local;
 mod errors_network;

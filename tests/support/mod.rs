@@ -6,6 +6,7 @@
 #![allow(dead_code)]
 
 pub mod proc;
+pub mod sealed;
 pub mod vault;
 
 use std::ffi::{OsStr, OsString};
