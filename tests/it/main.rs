@@ -5,6 +5,7 @@ mod support;
 
 mod activation;
 mod cache;
+mod cache_options;
 mod config_profiles;
 mod core_dumps;
 mod docs;
