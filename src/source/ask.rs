@@ -64,9 +64,8 @@ impl Source<'_> {
         let doubt = match self.fetch(api, kept).await {
             Ok(snapshot) if snapshot.secrets.is_empty() => "it reads nothing".to_owned(),
             Ok(snapshot) => return Ok(Some(snapshot)),
-            Err(error @ (Error::Unauthorized { .. } | Error::Forbidden { .. } | Error::NotFound { .. })) => {
-                error.to_string()
-            }
+            Err(Error::Unauthorized { host }) => format!("{host} did not accept it (HTTP status 401)"),
+            Err(error @ (Error::Forbidden { .. } | Error::NotFound { .. })) => error.to_string(),
             Err(error) => return Err(error),
         };
         self.report.notice(&format!("the kept session is not used any more: {doubt}"));
