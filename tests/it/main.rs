@@ -6,6 +6,8 @@ mod support;
 mod activation;
 mod cache;
 mod cache_options;
+mod cache_session;
+mod cache_sharing;
 mod config_profiles;
 mod core_dumps;
 mod docs;
