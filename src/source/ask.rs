@@ -25,10 +25,14 @@ impl Source<'_> {
             .map_err(|cause| Error::Resources { cause })?;
         let asked = runtime.block_on(async {
             gather();
-            if let Some(kept) = kept
-                && let Some(snapshot) = self.fetch_with_kept(&api, &kept, cache).await?
-            {
-                return Ok(snapshot);
+            if let Some(kept) = kept {
+                if let Some(snapshot) = self.fetch_with_kept(&api, &kept, cache).await? {
+                    return Ok(snapshot);
+                }
+                // With a session no limit on logins was looked at.
+                if let (Some(cache), Some(settings)) = (cache, &self.plan.cache) {
+                    self.wait_out_limits(cache, settings, contact)?;
+                }
             }
             self.report.phase(Phase::Login);
             let session = api.login(&self.token).await?;

@@ -5,6 +5,7 @@ mod support;
 
 mod activation;
 mod cache;
+mod cache_limits;
 mod cache_options;
 mod cache_session;
 mod cache_sharing;
