@@ -104,7 +104,7 @@ impl Source<'_> {
     }
 
     /// A start within a time that the server does not want to be asked in sends nothing.
-    fn wait_out_limits(
+    pub(super) fn wait_out_limits(
         &self,
         cache: &Cache<'_>,
         settings: &Settings,

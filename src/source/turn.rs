@@ -68,20 +68,24 @@ impl Source<'_> {
 }
 
 /// A fetch serves those that have started before it begins. While many are starting it is better to
-/// begin a little later than once for each few of them; with nobody waiting nothing is lost.
+/// begin a little later than once for each few of them; with nobody waiting nothing is lost. They have
+/// all come when none has for several times as long as between any two of them: on a busy machine they
+/// are slow to come.
 pub fn wait_for_the_crowd(lock: &Lock, deadline: Deadline) {
-    const LEAST: Duration = Duration::from_millis(20);
-    const EACH: Duration = Duration::from_millis(2);
-    const LONGEST: Duration = Duration::from_millis(150);
+    const LOOK: Duration = Duration::from_millis(5);
+    const LEAST: Duration = Duration::from_millis(40);
+    const LONGEST: Duration = Duration::from_millis(300);
+    const SEVERAL: u32 = 5;
 
-    let until = Instant::now() + (deadline.left() / 4).min(Duration::from_secs(2));
-    let mut waiting = lock.waiting();
-    while waiting > 0 && Instant::now() < until {
-        let each = EACH.saturating_mul(u32::try_from(waiting).unwrap_or(u32::MAX));
-        std::thread::sleep(LEAST.saturating_add(each).min(LONGEST));
-        match lock.waiting() {
-            more if more == waiting => return,
-            more => waiting = more,
+    let began = Instant::now();
+    let limit = (deadline.left() / 4).min(Duration::from_secs(3));
+    let (mut waiting, mut last, mut quiet) = (lock.waiting(), began, LEAST);
+    while waiting > 0 && began.elapsed() < limit && last.elapsed() < quiet {
+        std::thread::sleep(LOOK);
+        let more = lock.waiting();
+        if more != waiting {
+            quiet = quiet.max(last.elapsed() * SEVERAL).min(LONGEST);
+            (waiting, last) = (more, Instant::now());
         }
     }
 }
