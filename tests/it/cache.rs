@@ -337,26 +337,3 @@ fn no_copy_is_kept_that_could_serve_for_nothing() {
     cached.outage();
     cached.run(&["--deadline", "1s"]).failed_with(75, "unavailable");
 }
-
-/// Without the option or its variable nothing is written: not at home, not here, not elsewhere.
-#[test]
-fn nothing_is_written_without_a_directory() {
-    let cached = Cached::new();
-    let places = [directory(), directory(), directory(), directory()];
-    let [home, here, temporary, runtime] = &places;
-    let launch = || {
-        let launch = cached.scenario.launch().directory(here.path()).env("HOME", home.path());
-        let launch = launch.env("TMPDIR", temporary.path()).env("XDG_RUNTIME_DIR", runtime.path());
-        launch.env("XDG_CACHE_HOME", runtime.path()).command(["printenv", "NAME"])
-    };
-    launch().run().succeeded();
-    // Variables that only matter with a directory do not make one.
-    launch().env("BWS_EXEC_MAX_STALE", "1h").env("BWS_EXEC_MAX_AGE", "1h").run().succeeded();
-    assert_eq!(cached.asked(), [Login, Sync, Login, Sync]);
-    let found: Vec<PathBuf> = places.iter().flat_map(|place| files(place.path())).collect();
-    assert_eq!(found, [PathBuf::new(); 0]);
-
-    launch().option("--cache-dir").option(temporary.path()).run().succeeded();
-    let found: Vec<PathBuf> = places.iter().flat_map(|place| files(place.path())).collect();
-    assert_eq!(found, [ours(temporary.path())], "and with one there only");
-}

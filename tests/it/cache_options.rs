@@ -1,5 +1,7 @@
 //! The variables that stand for options of the cache, and the options that need it.
 
+use std::path::PathBuf;
+
 use crate::cache::{Cached, directory, files, ours};
 use crate::errors::{error, untouched};
 use crate::support::vault::Endpoint::{Login, Sync};
@@ -64,4 +66,27 @@ fn what_cannot_be_meant_is_refused() {
     }
     untouched(&scenario.vault);
     printenv(&scenario).env("BWS_EXEC_CACHE_DIR", "").run().succeeded();
+}
+
+/// Without the option or its variable nothing is written: not at home, not here, not elsewhere.
+#[test]
+fn nothing_is_written_without_a_directory() {
+    let cached = Cached::new();
+    let places = [directory(), directory(), directory(), directory()];
+    let [home, here, temporary, runtime] = &places;
+    let launch = || {
+        let launch = cached.scenario.launch().directory(here.path()).env("HOME", home.path());
+        let launch = launch.env("TMPDIR", temporary.path()).env("XDG_RUNTIME_DIR", runtime.path());
+        launch.env("XDG_CACHE_HOME", runtime.path()).command(["printenv", "NAME"])
+    };
+    launch().run().succeeded();
+    // Variables that only matter with a directory do not make one.
+    launch().env("BWS_EXEC_MAX_STALE", "1h").env("BWS_EXEC_MAX_AGE", "1h").run().succeeded();
+    assert_eq!(cached.asked(), [Login, Sync, Login, Sync]);
+    let found: Vec<PathBuf> = places.iter().flat_map(|place| files(place.path())).collect();
+    assert!(found.is_empty(), "{found:?}");
+
+    launch().option("--cache-dir").option(temporary.path()).run().succeeded();
+    let found: Vec<PathBuf> = places.iter().flat_map(|place| files(place.path())).collect();
+    assert_eq!(found, [ours(temporary.path())], "and with one there only");
 }
