@@ -188,13 +188,6 @@ mod tests {
 
     use super::*;
 
-    /// What proptest wants of what it makes up.
-    impl std::fmt::Debug for EncryptedSecret {
-        fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-            write!(f, "EncryptedSecret({})", self.id)
-        }
-    }
-
     fn bytes(encode: &impl Encode) -> Vec<u8> {
         let mut buffer = vec![0; encode.length()];
         encode.write(&mut buffer);

@@ -50,8 +50,8 @@ impl Source<'_> {
             && error.class() == Class::TokenRefused
         {
             // Nothing that it could open stays, and that it does would be worth knowing.
-            for gone in [cache.forget_snapshot(), cache.forget_session()] {
-                gone.unwrap_or_else(|problem| self.report.warning(&format!("cannot delete {problem}")));
+            for problem in cache.forget_all() {
+                self.report.warning(&format!("the token is refused and its files stay: {problem}"));
             }
         }
         asked

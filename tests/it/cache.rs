@@ -213,13 +213,16 @@ fn a_kept_session_renews_the_content_and_not_the_proof() {
     let offline = |limit| cached.run(&["--offline", "--max-stale", limit]).code();
     eventually("the login is too old", || offline(LIMIT) == Some(75));
     cached.change_to("new");
-    assert_eq!(cached.run(&["--max-stale", LIMIT]).succeeded().text(), "new\n");
+    assert_eq!(cached.run(&["--max-stale", "1h"]).succeeded().text(), "new\n");
     assert_eq!(cached.asked(), [Sync]);
     // The content is some milliseconds old now.
     assert_eq!(cached.run(&["--max-age", "1h"]).succeeded().text(), "new\n");
     assert_eq!(offline(LIMIT), Some(75), "it was no login");
     assert_eq!(offline("1h"), Some(0));
     assert_eq!(cached.asked(), []);
+    // A session that would only lead to copies of no use is not used.
+    assert_eq!(cached.run(&["--max-stale", LIMIT]).succeeded().text(), "new\n");
+    assert_eq!(cached.asked(), [Login, Sync]);
 }
 
 /// The exact ages, with the boot-time clock set forward.

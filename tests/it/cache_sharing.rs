@@ -237,3 +237,64 @@ fn without_locks(launch: Launch) -> std::process::Command {
     }
     process
 }
+
+/// A launch that is at work while another one is told that the token is revoked does not put back what
+/// that one deletes, whatever it holds: a fetch by a session that was kept, or by one of its own.
+#[test]
+fn what_a_refusal_deletes_is_not_written_again() {
+    for own_session in [false, true] {
+        let cached = if own_session { Cached::new() } else { Cached::warm() };
+        let busy = stalled(&cached, cached.launch(), Sync);
+        cached.scenario.vault.owner().revoke_token(&cached.scenario.token);
+        // The busy one holds the lock, so this one goes alone in the end.
+        let refused = cached.launch().options(["--no-session-cache", "--deadline", "2s"]).run();
+        refused.failed_with(125, "invalid-client");
+        cached.scenario.vault.release();
+        assert_eq!(busy.finish().succeeded().text(), "value\n", "its bearer is good for an hour");
+        assert_eq!((cached.file("snapshot"), cached.file("session")), (None, None), "{own_session}");
+        cached.run(&["--offline"]).failed_with(75, "no-copy");
+    }
+}
+
+/// Nor does anything stay that was about to be written by a launch that was killed.
+#[test]
+fn a_refusal_deletes_temporary_files_too() {
+    let cached = Cached::warm();
+    for kind in ["snapshot", "session"] {
+        let path = cached.file(kind).expect("it was kept");
+        std::fs::copy(&path, format!("{}.0123456789abcdef.tmp", path.display())).expect("there is room");
+    }
+    cached.scenario.vault.owner().revoke_token(&cached.scenario.token);
+    cached.run(&["--no-session-cache"]).failed_with(125, "invalid-client");
+    assert_eq!((cached.file("tmp"), cached.file("snapshot"), cached.file("session")), (None, None, None));
+}
+
+/// Whoever wants a login at each start is not served by another's session, however many there are.
+#[test]
+fn a_strict_launch_does_not_share_what_a_kept_session_brought() {
+    for _ in 0..3 {
+        let cached = Cached::warm();
+        cached.scenario.vault.owner().revoke_token(&cached.scenario.token);
+        let others: Vec<Running> = (0..20).map(|_| cached.launch().start()).collect();
+        let strict = cached.launch().option("--no-session-cache").run();
+        strict.failed_with(125, "invalid-client");
+        assert_eq!(strict.text(), "");
+        others.into_iter().for_each(|other| drop(other.finish()));
+    }
+}
+
+/// One refusal is the answer for all that wait for it.
+#[test]
+fn a_refusal_is_shared() {
+    let cached = Cached::new();
+    cached.scenario.vault.owner().revoke_token(&cached.scenario.token);
+    let first = stalled(&cached, cached.launch(), Login);
+    let others: Vec<Running> = (0..20).map(|_| cached.launch().start()).collect();
+    let lock = cached.file("lock").expect("the first holds it");
+    eventually("all wait", || std::fs::metadata(&lock).is_ok_and(|status| status.len() == 20));
+    cached.scenario.vault.release();
+    for run in [first].into_iter().chain(others) {
+        run.finish().failed_with(125, "invalid-client");
+    }
+    assert_eq!(cached.asked(), [Login]);
+}

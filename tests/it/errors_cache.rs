@@ -19,6 +19,8 @@ fn copies_that_are_all_there_is() {
     let missing = cached.directory.path().join("missing");
     let name = cached.ours().file_name().expect("it has a name").to_owned();
     let message = format!("{} holds no copy for this token and server", missing.join(name).display());
+    cached.run(&offline).failed(75, &none);
+    assert!(!cached.ours().exists(), "whoever asks nobody writes nothing");
     let launch = cached.scenario.launch().options(["--offline", "--cache-dir"]).option(&missing);
     echo(launch).run().failed(75, &error("no-copy", &message, RUN_ONCE));
     assert!(!missing.exists());
