@@ -146,9 +146,6 @@ fn cache(args: &Args, host: &Host) -> Result<Option<cache::Settings>, Error> {
             None => Ok(None),
         };
     };
-    if directory.as_os_str().is_empty() {
-        return Err(Error::usage("--cache-dir is empty", "for example: --cache-dir /var/cache/app"));
-    }
     Ok(Some(cache::Settings {
         directory,
         max_stale: duration(args.max_stale, env_vars::MAX_STALE, host)?.unwrap_or(MAX_STALE),

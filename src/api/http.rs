@@ -24,6 +24,9 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// At least; half of the budget if that is more, so that a slow server can be given time.
 const SILENCE_TIMEOUT: Duration = Duration::from_secs(15);
 
+/// How long a rate limit is taken to last if it does not say so.
+const UNSAID: Duration = Duration::from_secs(10);
+
 /// What is sent. It is built anew for every attempt.
 pub struct Request<'a> {
     pub stage: Stage,
@@ -123,8 +126,8 @@ impl<'a> Http<'a> {
     }
 
     fn remember_limit(&self, stage: Stage, error: &Error) {
-        if let Error::RateLimited { retry_after: Some(wait), .. } = error {
-            (self.contact.limited)(stage, *wait);
+        if let Error::RateLimited { retry_after, .. } = error {
+            (self.contact.limited)(stage, retry_after.unwrap_or(UNSAID));
         }
     }
 

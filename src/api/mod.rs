@@ -59,7 +59,7 @@ pub struct Contact<'a> {
     pub deadline: Deadline,
     /// One attempt and no waiting: there is something to fall back on.
     pub once: bool,
-    /// Hears of every `Retry-After` of a rate limit.
+    /// Hears of every rate limit, and how long it lasts.
     pub limited: &'a dyn Fn(Stage, Duration),
     pub report: &'a Report,
 }

@@ -36,7 +36,8 @@ impl Schedule {
         let backoff = backoff.mul_f64(0.5 + jitter.clamp(0.0, 1.0) / 2.0);
         let pause = match retry_after {
             // Everybody was told the same second: spread beyond it, never before it.
-            Some(asked) => asked.saturating_add(FIRST.mul_f64(jitter.clamp(0.0, 1.0))),
+            // A server that asks for nothing, or whose clock is behind ours, is no reason to hurry.
+            Some(asked) => asked.max(backoff).saturating_add(FIRST.mul_f64(jitter.clamp(0.0, 1.0))),
             None => backoff,
         };
         match retry_after {
@@ -89,6 +90,15 @@ mod tests {
         assert_eq!(Schedule::default().failed(left, None, 1.0), Next::GiveUp(Duration::ZERO));
         assert_eq!(Schedule::default().failed(left, Some(MINUTE), 1.0), Next::GiveUp(left));
         assert_eq!(Schedule::default().failed(left, Some(Duration::MAX), 1.0), Next::GiveUp(left));
+    }
+
+    #[test]
+    fn a_retry_after_of_nothing_does_not_end_the_back_off() {
+        let mut schedule = Schedule::default();
+        let pause = |schedule: &mut Schedule| schedule.failed(MINUTE, Some(Duration::ZERO), 0.0);
+        assert_eq!(pause(&mut schedule), Next::After(Duration::from_millis(125)));
+        assert_eq!(pause(&mut schedule), Next::After(Duration::from_millis(250)));
+        assert_eq!(pause(&mut schedule), Next::After(Duration::from_millis(500)));
     }
 
     #[test]

@@ -59,8 +59,9 @@ pub fn path_in(parent: &Path) -> PathBuf {
 
 impl Directory {
     /// The operator's directory may be anything: systemd's `DynamicUser=` makes it a symlink,
-    /// Kubernetes gives everybody all rights in an emptyDir. Ours is made if it is not there.
-    pub fn open(parent: &Path) -> Result<Self, Unusable> {
+    /// Kubernetes gives everybody all rights in an emptyDir. Ours is made if it is not there and something may be
+    /// written.
+    pub fn open(parent: &Path, make: bool) -> Result<Self, Unusable> {
         let path = path_in(parent);
         let name = path.file_name().unwrap_or_default();
         let parent = open(parent, OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty())?;
@@ -69,7 +70,7 @@ impl Directory {
             openat(&parent, name, flags, Mode::empty())
         };
         let fd = match open_ours() {
-            Err(Errno::ENOENT) => {
+            Err(Errno::ENOENT) if make => {
                 match mkdirat(&parent, name, Mode::S_IRWXU) {
                     // Another launch has just made it.
                     Ok(()) | Err(Errno::EEXIST) => open_ours(),
@@ -120,7 +121,7 @@ impl Directory {
     /// Replaces a file. After a crash at any moment there is either the old one or the new one, whole,
     /// and possibly a temporary file, which a later write takes away.
     pub fn write(&self, name: &str, content: &[u8]) -> io::Result<()> {
-        self.remove_left_behind(name);
+        self.remove_temporary(name, LEFT_BEHIND);
         let temporary = format!("{name}.{:016x}.tmp", u64::from_ne_bytes(random::bytes()?));
         let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
         let mut file =
@@ -136,8 +137,9 @@ impl Directory {
         self.sync()
     }
 
-    /// Makes sure that a file is gone.
+    /// Makes sure that a file is gone, and what was about to become it.
     pub fn remove(&self, name: &str) -> io::Result<()> {
+        self.remove_temporary(name, Duration::ZERO);
         match unlinkat(&self.fd, name, UnlinkatFlags::NoRemoveDir) {
             Ok(()) => self.sync(),
             Err(Errno::ENOENT) => Ok(()),
@@ -158,24 +160,25 @@ impl Directory {
         Ok(nix::unistd::fsync(self.fd.as_fd())?)
     }
 
-    /// Temporary files of this name whose writers were killed. What cannot be removed is left.
-    fn remove_left_behind(&self, name: &str) {
+    /// Removes temporary files of this name: of writers that were killed, if they are older than any
+    /// write takes. A writer whose file is taken away says that it could not write.
+    fn remove_temporary(&self, name: &str, older_than: Duration) {
         let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
         let Ok(mut entries) = Dir::openat(&self.fd, ".", flags, Mode::empty()) else { return };
         for entry in entries.iter().flatten() {
             let Ok(entry) = entry.file_name().to_str() else { continue };
             let ours =
                 entry.strip_prefix(name).is_some_and(|rest| rest.starts_with('.') && rest.ends_with(".tmp"));
-            if ours && self.is_left_behind(entry) {
+            if ours && (older_than.is_zero() || self.is_older(entry, older_than)) {
                 let _ = unlinkat(&self.fd, entry, UnlinkatFlags::NoRemoveDir);
             }
         }
     }
 
-    fn is_left_behind(&self, name: &str) -> bool {
+    fn is_older(&self, name: &str, than: Duration) -> bool {
         let Ok(status) = fstatat(&self.fd, name, AtFlags::AT_SYMLINK_NOFOLLOW) else { return false };
         let written = SystemTime::UNIX_EPOCH + Duration::from_secs(status.st_mtime.unsigned_abs());
-        written.elapsed().is_ok_and(|age| age > LEFT_BEHIND)
+        written.elapsed().is_ok_and(|age| age > than)
     }
 }
 

@@ -6,6 +6,7 @@
 //! | `<token>.snapshot` | the secrets, as the server encrypted them, and the key that opens them | the token |
 //! | `<token>.session` | the bearer and that key | the token |
 //! | `<token>.lock` | nothing: who holds it asks the server for all | |
+//! | `<token>.refused` | nothing: it is written anew when the server has refused the token | |
 //! | `<server>.limits` | until when the server does not want to be asked | |
 //!
 //! `<token>` and `<server>` are derived by one-way functions. Only what has failed to be read or
@@ -23,7 +24,7 @@ pub use stamp::Stamp;
 
 use std::fmt;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use codec::Encode;
@@ -104,22 +105,24 @@ pub struct Cache<'a> {
     snapshot: String,
     session: String,
     lock: String,
+    refused: String,
     limits: String,
 }
 
 impl<'a> Cache<'a> {
     /// Opens our directory in the one that was given, or makes it.
-    pub fn open(directory: &Path, servers: &Servers, token: &'a AccessToken) -> Result<Self, Unusable> {
+    pub fn open(settings: &Settings, servers: &Servers, token: &'a AccessToken) -> Result<Self, Unusable> {
         let servers = [servers.identity.as_str(), servers.api.as_str()];
         let binding = envelope::binding(&[servers[0], servers[1], &token.id.to_string()]);
         let of_token = hex(token.cache_key.name(&binding));
         let of_server = hex(crypto::fingerprint(&envelope::binding(&servers)));
         Ok(Self {
-            directory: Directory::open(directory)?,
+            directory: Directory::open(&settings.directory, !settings.offline)?,
             owner: Owner { key: &token.cache_key, binding },
             snapshot: format!("{of_token}.snapshot"),
             session: format!("{of_token}.session"),
             lock: format!("{of_token}.lock"),
+            refused: format!("{of_token}.refused"),
             limits: format!("{of_server}.limits"),
         })
     }
@@ -145,6 +148,19 @@ impl<'a> Cache<'a> {
 
     pub fn save_session(&self, saved: &SavedSession) -> Result<(), Problem> {
         self.seal(&self.session, Kind::Session, saved)
+    }
+
+    /// Which refusal of the token was the last: changes with each.
+    pub fn refusal(&self) -> Option<Generation> {
+        self.directory.generation(&self.refused)
+    }
+
+    /// Deletes everything that the token could open. The mark comes first, so that a launch that
+    /// writes at this moment sees it afterwards and deletes what it wrote.
+    pub fn forget_all(&self) -> Vec<Problem> {
+        let marked = self.directory.write(&self.refused, b"");
+        let marked = marked.map_err(|error| self.problem(&self.refused, error));
+        [marked, self.forget_snapshot(), self.forget_session()].into_iter().filter_map(Result::err).collect()
     }
 
     pub fn forget_snapshot(&self) -> Result<(), Problem> {

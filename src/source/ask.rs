@@ -25,10 +25,14 @@ impl Source<'_> {
             .map_err(|cause| Error::Resources { cause })?;
         let asked = runtime.block_on(async {
             gather();
-            if let Some(kept) = kept
-                && let Some(snapshot) = self.fetch_with_kept(&api, &kept, cache).await?
-            {
-                return Ok(snapshot);
+            if let Some(kept) = kept {
+                if let Some(snapshot) = self.fetch_with_kept(&api, &kept, cache).await? {
+                    return Ok(snapshot);
+                }
+                // With a session no limit on logins was looked at.
+                if let (Some(cache), Some(settings)) = (cache, &self.plan.cache) {
+                    self.wait_out_limits(cache, settings, contact)?;
+                }
             }
             self.report.phase(Phase::Login);
             let session = api.login(&self.token).await?;
@@ -46,8 +50,8 @@ impl Source<'_> {
             && error.class() == Class::TokenRefused
         {
             // Nothing that it could open stays, and that it does would be worth knowing.
-            for gone in [cache.forget_snapshot(), cache.forget_session()] {
-                gone.unwrap_or_else(|problem| self.report.warning(&format!("cannot delete {problem}")));
+            for problem in cache.forget_all() {
+                self.report.warning(&format!("the token is refused and its files stay: {problem}"));
             }
         }
         asked
@@ -64,9 +68,8 @@ impl Source<'_> {
         let doubt = match self.fetch(api, kept).await {
             Ok(snapshot) if snapshot.secrets.is_empty() => "it reads nothing".to_owned(),
             Ok(snapshot) => return Ok(Some(snapshot)),
-            Err(error @ (Error::Unauthorized { .. } | Error::Forbidden { .. } | Error::NotFound { .. })) => {
-                error.to_string()
-            }
+            Err(Error::Unauthorized { host }) => format!("{host} did not accept it (HTTP status 401)"),
+            Err(error @ (Error::Forbidden { .. } | Error::NotFound { .. })) => error.to_string(),
             Err(error) => return Err(error),
         };
         self.report.notice(&format!("the kept session is not used any more: {doubt}"));

@@ -1,6 +1,6 @@
 //! A run with a cache: use what is fresh, ask once for many, fall back on what is not too old.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::freshness::Ages;
 use super::turn::{Kept, Turn, wait_for_the_crowd};
@@ -14,6 +14,8 @@ use crate::snapshot::{Freshness, Snapshot};
 
 /// What an outage may cost a run that has something to fall back on.
 const PATIENCE_WITH_A_COPY: Duration = Duration::from_secs(5);
+/// How long a fetch is put off at most, for more starts to come.
+const LONGEST_GATHERING: Duration = Duration::from_secs(3);
 /// Added to a wait that many were told to make.
 const SPREAD: Duration = Duration::from_millis(250);
 
@@ -80,12 +82,22 @@ impl Source<'_> {
         started: &Stamp,
         kept: &mut Kept,
     ) -> Result<SavedSnapshot, Error> {
+        // Before the session is looked at: whatever is kept by it has to be deleted if this changes.
+        let refusal = cache.refusal();
         let lock = loop {
             self.wait_out_limits(cache, settings, contact)?;
+            if settings.max_stale.is_zero() && self.session(cache, settings).is_some() {
+                // No copy is kept that another run could share.
+                break None;
+            }
             let lock = match self.take_turn(cache, settings, contact.deadline, started, kept) {
                 Turn::Shared(saved, ages) => {
                     self.report.copy("shared", ages.fetched, ages.proved);
                     return Ok(*saved);
+                }
+                Turn::Refused => {
+                    let host = self.servers.host(Stage::Login);
+                    return Err(Error::InvalidClient { host, token: self.token.id });
                 }
                 Turn::Ask(lock) => lock,
             };
@@ -94,17 +106,37 @@ impl Source<'_> {
                 break lock;
             }
         };
-        let gather = || lock.iter().for_each(|lock| wait_for_the_crowd(lock, contact.deadline));
-        let saved = self.ask(contact, self.session(cache, settings), Some(cache), &gather)?;
-        // A copy that could serve for nothing need not lie around.
-        if !settings.max_stale.is_zero() {
-            self.note(cache.save_snapshot(&saved), "keep");
+        let until = Instant::now() + (contact.deadline.left() / 4).min(LONGEST_GATHERING);
+        let gather = || lock.iter().for_each(|lock| wait_for_the_crowd(lock, until));
+        let asked = self.ask(contact, self.session(cache, settings), Some(cache), &gather);
+        if let Ok(saved) = &asked {
+            self.keep(cache, settings, saved, kept);
         }
-        Ok(saved)
+        let by_us = matches!(&asked, Err(error) if error.class() == Class::TokenRefused);
+        if cache.refusal() != refusal && !by_us {
+            self.report.notice("another launch was told that the token is refused: nothing is kept");
+            for forgotten in [cache.forget_snapshot(), cache.forget_session()] {
+                self.note(forgotten, "delete");
+            }
+        }
+        asked
+    }
+
+    fn keep(&self, cache: &Cache<'_>, settings: &Settings, saved: &SavedSnapshot, kept: &mut Kept) {
+        // A copy that could serve for nothing need not lie around.
+        if settings.max_stale.is_zero() {
+            self.note(cache.forget_snapshot(), "delete");
+            return;
+        }
+        // A run that asked alone may have been faster, and known more.
+        self.read_if_changed(cache, kept);
+        if !kept.saved.as_ref().is_some_and(|other| other.began.is_at_or_after(&saved.began)) {
+            self.note(cache.save_snapshot(saved), "keep");
+        }
     }
 
     /// A start within a time that the server does not want to be asked in sends nothing.
-    fn wait_out_limits(
+    pub(super) fn wait_out_limits(
         &self,
         cache: &Cache<'_>,
         settings: &Settings,
@@ -147,7 +179,14 @@ impl Source<'_> {
         if !settings.keep_session {
             return None;
         }
-        self.note(cache.session(), "use").flatten().filter(|session| session.is_alive(&Stamp::now()))
+        let now = Stamp::now();
+        // What a login gave that is too old for a copy would lead to copies of no use.
+        let serves = |session: &SavedSession| {
+            settings.max_stale.is_zero()
+                || session.proved.age(&now).is_some_and(|age| age <= settings.max_stale)
+        };
+        let session = self.note(cache.session(), "use").flatten();
+        session.filter(|session| session.is_alive(&now) && serves(session))
     }
 
     pub(super) fn read(&self, cache: &Cache<'_>) -> Kept {

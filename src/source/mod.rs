@@ -42,7 +42,7 @@ impl<'a> Source<'a> {
     /// `None` if the run has to do without.
     fn open_cache(&self, settings: &Settings) -> Result<Option<Cache<'_>>, Error> {
         let path = path_in(&settings.directory);
-        let problem = match Cache::open(&settings.directory, self.servers, &self.token) {
+        let problem = match Cache::open(settings, self.servers, &self.token) {
             Ok(cache) => return Ok(Some(cache)),
             Err(Unusable::Io(error)) if settings.offline && error.kind() == std::io::ErrorKind::NotFound => {
                 return Err(Error::NoCopy { path });

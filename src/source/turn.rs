@@ -21,6 +21,8 @@ pub struct Kept {
 pub enum Turn {
     /// Another run has asked meanwhile.
     Shared(Box<SavedSnapshot>, Ages),
+    /// Another run was told meanwhile that the token is not accepted.
+    Refused,
     /// Ours; alone if there is no lock to be had.
     Ask(Option<Lock>),
 }
@@ -37,12 +39,21 @@ impl Source<'_> {
         kept: &mut Kept,
     ) -> Turn {
         let until = Instant::now() + deadline.left() / 2;
+        let refusal = cache.refusal();
         let mut queue = None;
         loop {
             let lock = cache.try_lock(&mut queue);
             self.read_if_changed(cache, kept);
-            if kept.saved.as_ref().is_some_and(|saved| is_own_fetch(saved, started))
-                && let Some(ages) = self.ages(kept, settings)
+            if cache.refusal() != refusal {
+                return Turn::Refused;
+            }
+            let counts = |saved: &SavedSnapshot| {
+                is_own_fetch(saved, started)
+                    // Whoever wants a login at each start gets one.
+                    && (settings.keep_session || saved.proved.is_at_or_after(started))
+            };
+            if let Some(saved) = kept.saved.as_ref().filter(|saved| counts(saved))
+                && let Ok(ages) = Ages::of(saved, &Stamp::now(), settings)
                 && let Some(saved) = kept.saved.take()
             {
                 return Turn::Shared(saved.into(), ages);
@@ -68,20 +79,23 @@ impl Source<'_> {
 }
 
 /// A fetch serves those that have started before it begins. While many are starting it is better to
-/// begin a little later than once for each few of them; with nobody waiting nothing is lost.
-pub fn wait_for_the_crowd(lock: &Lock, deadline: Deadline) {
-    const LEAST: Duration = Duration::from_millis(20);
-    const EACH: Duration = Duration::from_millis(2);
-    const LONGEST: Duration = Duration::from_millis(150);
+/// begin a little later than once for each few of them; with nobody waiting nothing is lost. They have
+/// all come when none has for several times as long as between any two of them: on a busy machine they
+/// are slow to come.
+pub fn wait_for_the_crowd(lock: &Lock, until: Instant) {
+    const LOOK: Duration = Duration::from_millis(5);
+    const LEAST: Duration = Duration::from_millis(40);
+    const LONGEST: Duration = Duration::from_millis(300);
+    const SEVERAL: u32 = 5;
 
-    let until = Instant::now() + (deadline.left() / 4).min(Duration::from_secs(2));
-    let mut waiting = lock.waiting();
-    while waiting > 0 && Instant::now() < until {
-        let each = EACH.saturating_mul(u32::try_from(waiting).unwrap_or(u32::MAX));
-        std::thread::sleep(LEAST.saturating_add(each).min(LONGEST));
-        match lock.waiting() {
-            more if more == waiting => return,
-            more => waiting = more,
+    let began = Instant::now();
+    let (mut waiting, mut last, mut quiet) = (lock.waiting(), began, LEAST);
+    while waiting > 0 && Instant::now() < until && last.elapsed() < quiet {
+        std::thread::sleep(LOOK);
+        let more = lock.waiting();
+        if more != waiting {
+            quiet = quiet.max(last.elapsed() * SEVERAL).min(LONGEST);
+            (waiting, last) = (more, Instant::now());
         }
     }
 }

@@ -135,7 +135,7 @@ fn rate_limited(scenario: &Scenario) -> String {
 }
 
 /// Our end of a terminal, and the one for a process.
-fn open_terminal() -> (OwnedFd, OwnedFd) {
+pub fn open_terminal() -> (OwnedFd, OwnedFd) {
     let (mut ours, mut theirs) = (-1, -1);
     let null = std::ptr::null_mut();
     // SAFETY: two descriptors are written; the other results are not asked for.

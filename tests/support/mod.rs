@@ -8,6 +8,7 @@
 pub mod docker;
 pub mod podman;
 pub mod proc;
+pub mod sealed;
 pub mod vault;
 
 use std::ffi::{OsStr, OsString};

@@ -17,6 +17,8 @@ pub struct Request {
     pub authenticated: bool,
     /// The status it was answered with; none yet, or none at all after some faults.
     pub status: Option<u16>,
+    /// When that answer asked to come back.
+    pub retry_after: Option<Duration>,
     pub at: Instant,
     pub user_agent: String,
 }
@@ -49,11 +51,12 @@ impl Log {
         entries.cleared + entries.requests.len() - 1
     }
 
-    pub fn answered(&self, serial: usize, status: u16) {
+    pub fn answered(&self, serial: usize, status: u16, retry_after: Option<Duration>) {
         let mut entries = self.lock();
         let cleared = entries.cleared;
         if let Some(request) = serial.checked_sub(cleared).and_then(|index| entries.requests.get_mut(index)) {
             request.status = Some(status);
+            request.retry_after = retry_after;
         }
         self.changed.notify_all();
     }

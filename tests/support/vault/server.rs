@@ -3,7 +3,7 @@
 use std::fmt;
 use std::net::{IpAddr, SocketAddr, TcpListener as StdListener};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full, Limited};
@@ -163,6 +163,7 @@ impl Connection {
             query: asked.query.to_owned(),
             authenticated: self.server.authenticated(&asked),
             status: None,
+            retry_after: None,
             at: Instant::now(),
             user_agent: header(USER_AGENT).to_owned(),
         });
@@ -184,7 +185,10 @@ impl Connection {
             answer.body.truncate(answer.body.len() / 2);
         }
         if !matches!(fault, Fault::Reset | Fault::Garbage) {
-            self.server.log.answered(serial, answer.status);
+            let retry_after = answer.headers.iter().find(|(name, _)| name == "Retry-After");
+            let retry_after =
+                retry_after.and_then(|(_, seconds)| Some(Duration::from_secs(seconds.parse().ok()?)));
+            self.server.log.answered(serial, answer.status, retry_after);
         }
         if wire::is_for_the_wire(&fault) {
             *self.broken.lock().unwrap_or_else(PoisonError::into_inner) = Some((fault, answer));
