@@ -127,8 +127,9 @@ fn a_directory_in_which_we_may_not_write() {
     let outcome = launch(&[]);
     assert_eq!(outcome.text(), "value\n");
     assert_eq!(outcome.stderr, format!("bws-exec: warning: the cache is not used: {problem}\n"));
-    let message = format!("cannot use the copy in {problem}");
-    launch(&["--offline"]).failed(125, &error("copy-unusable", &message, CANNOT_WRITE));
+    let message = format!("{} holds no copy for this token and server", ours.display());
+    let hint = "run once without --offline while the server can be reached";
+    launch(&["--offline"]).failed(75, &error("no-copy", &message, hint));
     assert!(!ours.exists());
 
     // One that was made for it is fine, whoever the parent belongs to.
