@@ -9,8 +9,6 @@ use crate::errors::error;
 use crate::support::vault::Endpoint::{Login, Sync};
 use crate::support::{BINARY, Launch, Outcome};
 
-const CANNOT_WRITE: &str = "check who may write there; a run without --offline writes a new copy";
-
 /// Runs shell commands in a mount namespace of their own, with `$dir` for the cache's directory and
 /// `"$@"` for the launcher.
 fn mounted(cached: &Cached, launch: Launch, commands: &str) -> Outcome {
