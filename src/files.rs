@@ -79,7 +79,9 @@ impl Files {
                 }
             } else if let Body::Mounted(_) = file.body {
                 // Optional, and missing.
-                let _ = std::fs::remove_file(&file.delivered.path);
+                let path = &file.delivered.path;
+                let mount = self.mounts.iter().find(|mount| Some(mount.path()) == path.parent());
+                mount.zip(path.file_name()).inspect(|(mount, name)| mount.remove(name));
             }
         }
         // Inner ones first; a file that is open for writing would be in the way.

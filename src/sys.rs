@@ -287,7 +287,11 @@ pub fn peer_process(socket: BorrowedFd<'_>) -> io::Result<(i32, OwnedFd)> {
         // SAFETY: the kernel has just made it, closed by exec, for nobody else.
         Ok(fd) => Ok((peer.pid, unsafe { OwnedFd::from_raw_fd(fd) })),
         // Before Linux 6.5 the number alone is known; a peer that ended since could have lent it on.
-        Err(_) => Ok((peer.pid, open_process(peer.pid.unsigned_abs())?)),
+        Err(error) if error.raw_os_error() == Some(libc::ENOPROTOOPT) => {
+            Ok((peer.pid, open_process(peer.pid.unsigned_abs())?))
+        }
+        // Later kernels say so if the peer has ended.
+        Err(error) => Err(error),
     }
 }
 

@@ -58,7 +58,9 @@ impl EngineCall {
             other => return Err(Problem::OtherSubcommand(String::from_utf8_lossy(other).into_owned())),
         };
         let options = words.options(engine, Level::Run)?;
-        let image = words.next().ok_or(Problem::NoImage)?.clone();
+        // Behind `--` it could be another program's option.
+        let image = words.next().filter(|image| !matches!(image.as_bytes().first(), None | Some(b'-')));
+        let image = image.ok_or(Problem::NoImage)?.clone();
         Ok(Self {
             engine,
             verb,

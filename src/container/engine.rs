@@ -122,6 +122,7 @@ impl Client<'_> {
 
     fn understand(&self, answer: &[u8]) -> Result<ImageCommand, Error> {
         let wrong = |problem: &str| self.fault("image inspect", problem);
+        self.check_platform()?;
         let images: Vec<Image> =
             serde_json::from_slice(answer).map_err(|_| wrong("its answer is not understood"))?;
         let image = images.into_iter().next().ok_or_else(|| wrong("its answer is empty"))?;
@@ -141,6 +142,21 @@ impl Client<'_> {
         let words =
             |list: Option<Vec<String>>| list.unwrap_or_default().into_iter().map(Into::into).collect();
         Ok(ImageCommand { entrypoint: words(config.entrypoint), command: words(config.cmd) })
+    }
+
+    /// `--platform` may lead the client to another image of that name than the one that it told us of.
+    fn check_platform(&self) -> Result<(), Error> {
+        let text = |value: &OsStr| value.to_string_lossy().into_owned();
+        let platform = self.call.value("platform").or_else(|| self.var("DOCKER_DEFAULT_PLATFORM")).map(text);
+        let wanted = self.call.value("arch").map(text).map(|arch| format!("linux/{arch}")).or(platform);
+        let ours = architecture();
+        match wanted {
+            Some(theirs) if theirs.split('/').nth(1).unwrap_or(&theirs) != ours => {
+                let image = self.call.image.to_string_lossy().into_owned();
+                Err(Error::ImageArchitecture { image, theirs, ours })
+            }
+            _ => Ok(()),
+        }
     }
 
     fn command(&self) -> Command {

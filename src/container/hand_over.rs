@@ -8,7 +8,7 @@
 use std::fs::{self, DirBuilder, Permissions};
 use std::io::Write as _;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
-use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -42,7 +42,7 @@ impl Place {
         let usual = ["/run", "/dev/shm"].map(PathBuf::from);
         for parent in runtime_directory.into_iter().chain(usual) {
             let in_memory = statfs(&parent).is_ok_and(|fs| fs.filesystem_type() == TMPFS_MAGIC);
-            if !in_memory || !parent.is_absolute() {
+            if !in_memory || !parent.is_absolute() || !is_safe(&parent) {
                 continue;
             }
             match Self::inside(&parent) {
@@ -67,6 +67,15 @@ impl Place {
         listener.set_nonblocking(true)?;
         Ok(Self { cidfile: directory.join("cid"), directory, socket, listener })
     }
+}
+
+/// Whether nobody but root and us can exchange what we make in there.
+fn is_safe(parent: &Path) -> bool {
+    fs::metadata(parent).is_ok_and(|status| {
+        let (owner, mode) = (status.uid(), status.mode());
+        let ours = owner == 0 || owner == nix::unistd::geteuid().as_raw();
+        ours && (mode & 0o022 == 0 || mode & 0o1000 != 0)
+    })
 }
 
 impl Place {
@@ -184,7 +193,9 @@ fn names_container(groups: &str, id: &str) -> bool {
     groups.lines().filter_map(|line| line.splitn(3, ':').nth(2)).flat_map(|path| path.split('/')).any(
         |part| {
             let part = part.strip_suffix(".scope").unwrap_or(part);
-            part.strip_suffix(id).is_some_and(|before| before.is_empty() || before.ends_with('-'))
+            // Not podman's `libpod-conmon-ID.scope`: that one is outside.
+            let known = ["", "docker-", "libpod-", "libpod-payload-"];
+            part.strip_suffix(id).is_some_and(|before| known.contains(&before))
         },
     )
 }
@@ -208,7 +219,16 @@ mod tests {
             assert!(names_container(&path.replace("ID", &id), &id), "{path}");
             assert!(!names_container(&path.replace("ID", &other), &id), "{path}");
         }
-        for path in ["", "0::/", "0::/docker/xID", "0::/docker/IDx", "9:ID:/", "ID", "0::/docker/ID.slice"] {
+        for path in [
+            "",
+            "0::/",
+            "0::/docker/xID",
+            "0::/x/libpod-conmon-ID.scope",
+            "0::/docker/IDx",
+            "9:ID:/",
+            "ID",
+            "0::/docker/ID.slice",
+        ] {
             assert!(!names_container(&path.replace("ID", &id), &id), "{path}");
         }
     }

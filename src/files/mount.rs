@@ -5,6 +5,7 @@
 use std::ffi::OsStr;
 use std::fs::{self, DirBuilder, File};
 use std::io::{self, ErrorKind};
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
@@ -13,7 +14,7 @@ use nix::fcntl::{AT_FDCWD, AtFlags, OFlag, openat};
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::stat::Mode;
-use nix::unistd::{AccessFlags, faccessat};
+use nix::unistd::{AccessFlags, UnlinkatFlags, faccessat, unlinkat};
 
 use crate::error::Error;
 
@@ -94,11 +95,19 @@ impl Mount {
 
     /// Nothing can be added or changed without the right to mount.
     pub fn make_read_only(&self) -> Result<(), Error> {
-        if self.directory.is_none() {
-            return Ok(());
-        }
+        let Some(directory) = &self.directory else { return Ok(()) };
+        // By its descriptor: meanwhile the path may lead to a file system of the machine, which would
+        // become read-only for all.
         let flags = FLAGS | MsFlags::MS_REMOUNT | MsFlags::MS_RDONLY;
-        mount(NONE, &self.path, NONE, flags, NONE).map_err(|cause| refused(&self.path, cause))
+        let path = PathBuf::from(format!("/proc/self/fd/{}", directory.as_raw_fd()));
+        mount(NONE, &path, NONE, flags, NONE).map_err(|cause| refused(&self.path, cause))
+    }
+
+    /// Takes a file away that was made here.
+    pub fn remove(&self, name: &OsStr) {
+        if let Some(directory) = &self.directory {
+            let _ = unlinkat(directory, name, UnlinkatFlags::NoRemoveDir);
+        }
     }
 }
 

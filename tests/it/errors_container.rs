@@ -60,6 +60,7 @@ fn command_lines_that_make_no_container() {
     ] {
         refused(SOCKET, command, message, EXAMPLE);
     }
+    refused(SOCKET, "docker run -- --rm", "--container found no image behind the options of 'run'", EXAMPLE);
     refused(SOCKET, "docker run -it --name", "the engine's option --name has no value", EXAMPLE);
     refused(
         SOCKET,
@@ -213,6 +214,10 @@ fn an_image_for_another_machine() {
             ),
         );
     }
+    // The client would take another image of that name than the one that is here.
+    let outcome = launch(&scenario, &clients(IMAGE), SOCKET, "docker run --platform linux/arm64 app").run();
+    outcome.failed_with(125, "image-architecture");
+    assert!(outcome.stderr.contains("image app is for linux/arm64"), "{}", outcome.stderr);
     untouched(&scenario.vault);
 }
 
