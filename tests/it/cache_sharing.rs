@@ -298,3 +298,18 @@ fn a_refusal_is_shared() {
     }
     assert_eq!(cached.asked(), [Login]);
 }
+
+/// A slow fetch that began before a faster one brings what was true before, and is not kept.
+#[test]
+fn an_older_fetch_does_not_replace_a_newer_one() {
+    let cached = Cached::warm();
+    // The answer is made before it stalls, or after: either way this fetch has begun first.
+    let slow = stalled(&cached, cached.launch(), Sync);
+    cached.change_to("new");
+    assert_eq!(cached.run(&[]).text(), "new\n");
+    let kept = std::fs::read(cached.file("snapshot").expect("it was kept")).expect("it is ours");
+    cached.scenario.vault.release();
+    slow.finish().succeeded();
+    let after = std::fs::read(cached.file("snapshot").expect("it was kept")).expect("it is ours");
+    assert!(after == kept, "the newer one is there, untouched");
+}
