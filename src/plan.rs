@@ -1,6 +1,7 @@
 //! What the command line means, once the variables are known. Pure: it opens nothing.
 
 mod files;
+mod inner;
 
 use std::ffi::OsString;
 use std::time::Duration;
@@ -17,8 +18,6 @@ use crate::env_vars;
 use crate::error::Error;
 use crate::host::Host;
 use crate::report::Verbosity;
-
-mod inner;
 
 /// Everything a run will do.
 #[derive(Debug)]
@@ -39,6 +38,7 @@ pub struct RunPlan {
     pub warnings: Vec<String>,
 }
 
+const CHOSEN_NAMES: &str = "a name is never empty, has no '=' or NUL, and is none of the token's variables";
 const DEADLINE: Duration = Duration::from_secs(30);
 const MAX_STALE: Duration = Duration::from_secs(24 * 60 * 60);
 
@@ -183,10 +183,7 @@ fn environment(args: &Args, env_files: Vec<EnvFile>, host: &Host) -> Result<Poli
         projects.extend(host.text(env_vars::PROJECT));
     }
     if let Some(name) = args.allow_name.iter().find(|name| !env::can_be_chosen(name)) {
-        return Err(Error::usage(
-            format!("--allow-name '{name}' cannot be allowed"),
-            "a name is never empty, has no '=' or NUL, and is none of the token's variables",
-        ));
+        return Err(Error::usage(format!("--allow-name '{name}' cannot be allowed"), CHOSEN_NAMES));
     }
     let uuids_as_names = args.uuids_as_keynames
         || match host.text(env_vars::UUIDS_AS_KEYNAMES).as_deref().map(str::trim) {
@@ -227,28 +224,34 @@ fn environment(args: &Args, env_files: Vec<EnvFile>, host: &Host) -> Result<Poli
 fn maps(typed: &[String]) -> Result<Vec<(String, Template)>, Error> {
     let mut maps: Vec<(String, Template)> = Vec::new();
     for text in typed {
-        let Some((name, reference)) = text.split_once('=') else {
-            return Err(Error::usage(
-                format!("--map '{text}' has no '='"),
-                "for example: --map DB_PASSWORD=web/db-password",
-            ));
-        };
-        if !env::can_be_chosen(name) {
-            return Err(Error::usage(
-                format!("--map '{name}' cannot be the name of a variable here"),
-                "a name is never empty, has no '=' or NUL, and is none of the token's variables",
-            ));
-        }
+        let (name, reference) = named("--map", text, "for example: --map DB_PASSWORD=web/db-password")?;
         if maps.iter().any(|(other, _)| other == name) {
             return Err(Error::usage(format!("--map gives '{name}' twice"), "map each name once"));
         }
-        // What people copy from an env file is understood as well.
-        let reference = reference.strip_prefix("bws://").unwrap_or(reference);
-        let template = Template::reference(reference)
-            .map_err(|problem| Error::Reference { origin: format!("--map {name}"), problem })?;
-        maps.push((name.into(), template));
+        maps.push((name.into(), reference_of("--map", name, reference)?));
     }
     Ok(maps)
+}
+
+/// The two sides of `NAME=…`.
+fn named<'a>(option: &str, text: &'a str, example: &str) -> Result<(&'a str, &'a str), Error> {
+    let Some((name, rest)) = text.split_once('=') else {
+        return Err(Error::usage(format!("{option} '{text}' has no '='"), example));
+    };
+    if !env::can_be_chosen(name) {
+        return Err(Error::usage(
+            format!("{option} '{name}' cannot be the name of a variable here"),
+            CHOSEN_NAMES,
+        ));
+    }
+    Ok((name, rest))
+}
+
+fn reference_of(option: &str, name: &str, text: &str) -> Result<Template, Error> {
+    // What people copy from an env file is understood as well.
+    let text = text.strip_prefix("bws://").unwrap_or(text);
+    Template::reference(text)
+        .map_err(|problem| Error::Reference { origin: format!("{option} {name}"), problem })
 }
 
 /// Usual spellings of yes and no; `bws` itself takes `true` and `false`.

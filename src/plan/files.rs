@@ -2,7 +2,7 @@
 
 use std::path::{Component, Path, PathBuf};
 
-use crate::env::{self, FileRule, Template};
+use crate::env::{FileRule, Template};
 use crate::error::Error;
 use crate::users::Owner;
 
@@ -43,24 +43,10 @@ pub fn rules(typed: &[String], maps: &[(String, Template)]) -> Result<Vec<FileRu
 }
 
 fn rule(text: &str) -> Result<FileRule, Error> {
-    let Some((name, rest)) = text.split_once('=') else {
-        return Err(Error::usage(
-            format!("--file '{text}' has no '='"),
-            "for example: --file TLS_KEY=web/tls-key,mode=0440",
-        ));
-    };
-    if !env::can_be_chosen(name) {
-        return Err(Error::usage(
-            format!("--file '{name}' cannot be the name of a variable here"),
-            "a name is never empty, has no '=' or NUL, and is none of the token's variables",
-        ));
-    }
+    let (name, rest) = super::named("--file", text, "for example: --file TLS_KEY=web/tls-key,mode=0440")?;
     let mut parts = rest.split(',');
     let reference = parts.next().unwrap_or_default();
-    // What people copy from an env file is understood as well.
-    let reference = reference.strip_prefix("bws://").unwrap_or(reference);
-    let template = Template::reference(reference)
-        .map_err(|problem| Error::Reference { origin: format!("--file {name}"), problem })?;
+    let template = super::reference_of("--file", name, reference)?;
     let (mut mode, mut owner, mut path) = (None, None, None);
     for option in parts {
         let wrong = |problem: String, hint: &str| Error::usage(format!("--file {name}: {problem}"), hint);
