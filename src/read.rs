@@ -8,6 +8,7 @@ use std::path::Path;
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::statfs::{FsType, TMPFS_MAGIC, fstatfs};
 use nix::unistd::read;
 
 use crate::deadline::Deadline;
@@ -37,6 +38,13 @@ pub fn open(path: &Path) -> io::Result<File> {
         return Err(Errno::EISDIR.into());
     }
     Ok(file)
+}
+
+/// Whether it lies on no disk.
+pub fn is_in_memory(file: &File) -> bool {
+    /// `RAMFS_MAGIC` of linux/magic.h, which systemd uses for credentials where it can.
+    const RAMFS_MAGIC: FsType = FsType(0x8584_58f6);
+    fstatfs(file).is_ok_and(|fs| matches!(fs.filesystem_type(), TMPFS_MAGIC | RAMFS_MAGIC))
 }
 
 /// Reads to the end, or until the buffer is full. The buffer never moves, so that no copy stays behind.

@@ -7,7 +7,6 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
-use nix::sys::statfs::{FsType, TMPFS_MAGIC, fstatfs};
 
 use crate::cli::Args;
 use crate::deadline::Deadline;
@@ -18,8 +17,6 @@ use crate::{env_vars, read, sys};
 
 /// Longer than any token; systemd's credentials may be a MiB.
 const LONGEST: usize = 16 * 1024;
-/// `RAMFS_MAGIC` of linux/magic.h, which systemd uses for credentials where it can.
-const RAMFS_MAGIC: FsType = FsType(0x8584_58f6);
 
 /// One place a token may come from.
 #[derive(Debug)]
@@ -145,8 +142,7 @@ fn is_standard_input(path: &Path) -> bool {
 /// World-readable, not in memory, and not put there for us alone by a mount. A pipe is on no disk.
 fn is_exposed(file: &File) -> bool {
     let world_readable = file.metadata().is_ok_and(|status| status.is_file() && status.mode() & 0o004 != 0);
-    let in_memory = fstatfs(file).is_ok_and(|fs| matches!(fs.filesystem_type(), TMPFS_MAGIC | RAMFS_MAGIC));
-    world_readable && !in_memory && !sys::is_mount_point(file.as_fd())
+    world_readable && !read::is_in_memory(file) && !sys::is_mount_point(file.as_fd())
 }
 
 /// Reads to the end, in a buffer that is wiped.

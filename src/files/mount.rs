@@ -17,6 +17,7 @@ use nix::sys::stat::Mode;
 use nix::unistd::{AccessFlags, UnlinkatFlags, faccessat, unlinkat};
 
 use crate::error::Error;
+use crate::read;
 
 const NONE: Option<&str> = None;
 
@@ -76,7 +77,7 @@ impl Mount {
         let directory = File::open(path).map_err(|cause| unusable(cause.to_string()))?;
         // Whoever may change the path's links could have led us past the mount, onto a disk.
         let elsewhere = directory.metadata().is_ok_and(|status| status.dev() != before);
-        if !(elsewhere && is_memory(&directory)) {
+        if !(elsewhere && read::is_in_memory(&directory)) {
             return Err(unusable("it was exchanged while it was mounted".into()));
         }
         Ok(Self { path: path.into(), directory: Some(directory) })
@@ -133,10 +134,4 @@ fn mount_memory(path: &Path) -> Result<(), Errno> {
         }
     }
     result
-}
-
-fn is_memory(directory: &File) -> bool {
-    use nix::sys::statfs::{FsType, TMPFS_MAGIC, fstatfs};
-    const RAMFS_MAGIC: FsType = FsType(0x8584_58f6);
-    fstatfs(directory).is_ok_and(|answer| [TMPFS_MAGIC, RAMFS_MAGIC].contains(&answer.filesystem_type()))
 }
