@@ -18,6 +18,7 @@ use nix::sys::statfs::{TMPFS_MAGIC, statfs};
 use zeroize::Zeroizing;
 
 use crate::error::Error;
+use crate::random;
 use crate::report::Report;
 use crate::sys;
 
@@ -54,9 +55,7 @@ impl Place {
     }
 
     fn inside(parent: &Path) -> std::io::Result<Self> {
-        let mut random = [0; 16];
-        getrandom::fill(&mut random).map_err(std::io::Error::other)?;
-        let directory = parent.join(format!("bws-exec.{:032x}", u128::from_ne_bytes(random)));
+        let directory = parent.join(format!("bws-exec.{:032x}", u128::from_ne_bytes(random::bytes()?)));
         DirBuilder::new().mode(0o700).create(&directory)?;
         // Whatever the umask took away.
         fs::set_permissions(&directory, Permissions::from_mode(0o700))?;
