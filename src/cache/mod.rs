@@ -19,7 +19,7 @@ mod limits;
 mod stamp;
 
 pub use directory::{Generation, Lock, Queue, Unusable, path_in};
-pub use limits::Limit;
+pub use limits::{Limit, Limits};
 pub use stamp::Stamp;
 
 use std::fmt;
@@ -30,7 +30,6 @@ use std::time::Duration;
 use codec::Encode;
 use directory::Directory;
 use envelope::{Kind, Owner};
-use limits::Limits;
 
 use crate::api::{Servers, Session};
 use crate::crypto::{self, OrganizationKey};
@@ -182,25 +181,17 @@ impl<'a> Cache<'a> {
     }
 
     /// What the server has said to any launch of this user.
-    pub fn limit(&self, stage: Stage) -> Option<Limit> {
-        let limits = self.read_limits();
-        match stage {
-            Stage::Login => limits.login,
-            Stage::Fetch => limits.fetch,
-        }
+    pub fn limits(&self) -> Limits {
+        let bytes = self.directory.read(&self.limits).ok().flatten().unwrap_or_default();
+        Limits::from_text(&String::from_utf8_lossy(&bytes))
     }
 
     /// Two that write at once may lose one of two limits: the server will say it again.
     pub fn save_limit(&self, stage: Stage, limit: Limit) -> Result<(), Problem> {
-        let mut limits = self.read_limits();
+        let mut limits = self.limits();
         limits.set(stage, limit);
         let written = self.directory.write(&self.limits, limits.to_text().as_bytes());
         written.map_err(|error| self.problem(&self.limits, error))
-    }
-
-    fn read_limits(&self) -> Limits {
-        let bytes = self.directory.read(&self.limits).ok().flatten().unwrap_or_default();
-        Limits::from_text(&String::from_utf8_lossy(&bytes))
     }
 
     fn unseal<T>(

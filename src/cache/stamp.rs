@@ -3,12 +3,19 @@
 //! The wall clock can be set back and the boot-time clock begins anew with each boot. Taken together
 //! they make things look older than they are at worst, which is the safe side.
 
+use std::sync::LazyLock;
 use std::time::{Duration, SystemTime};
 
 use nix::time::{ClockId, clock_gettime};
 
 /// How far a wall clock may have been set back before an age is not believed any more.
 const TOLERANCE: Duration = Duration::from_secs(5 * 60);
+
+/// It stays the same for as long as any process lives.
+static BOOT_ID: LazyLock<Option<[u8; 16]>> = LazyLock::new(|| {
+    let text = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
+    uuid::Uuid::try_parse(text.trim()).ok().map(|id| *id.as_bytes())
+});
 
 /// A moment.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -23,13 +30,10 @@ pub struct Stamp {
 
 impl Stamp {
     pub fn now() -> Self {
-        let boot_id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok();
         Self {
             wall: SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default(),
             boot: clock_gettime(ClockId::CLOCK_BOOTTIME).map(Duration::from).unwrap_or_default(),
-            boot_id: boot_id
-                .and_then(|text| uuid::Uuid::try_parse(text.trim()).ok())
-                .map(|id| *id.as_bytes()),
+            boot_id: *BOOT_ID,
         }
     }
 

@@ -73,9 +73,7 @@ impl Source<'_> {
             Err(error) => return Err(error),
         };
         self.report.notice(&format!("the kept session is not used any more: {doubt}"));
-        if let Some(Err(problem)) = cache.map(Cache::forget_session) {
-            self.report.notice(&format!("cannot delete {problem}"));
-        }
+        cache.map(|cache| self.note(cache.forget_session(), "delete"));
         Ok(None)
     }
 

@@ -169,8 +169,9 @@ impl Source<'_> {
     /// session needs no login.
     fn limit(&self, cache: &Cache<'_>, settings: &Settings) -> Option<(Stage, Duration)> {
         let now = Stamp::now();
-        let [login, fetch] = [Stage::Login, Stage::Fetch]
-            .map(|stage| cache.limit(stage).and_then(|limit| Some((stage, limit.left(&now)?))));
+        let limits = cache.limits();
+        let [login, fetch] = [(Stage::Login, limits.login), (Stage::Fetch, limits.fetch)]
+            .map(|(stage, limit)| Some((stage, limit?.left(&now)?)));
         let login = login.filter(|_| self.session(cache, settings).is_none());
         login.into_iter().chain(fetch).max_by_key(|(_, wait)| *wait)
     }
