@@ -21,13 +21,6 @@ fn plant(cached: &Cached, moments: &[Moment], before: Duration, after: Duration)
     fs::write(&path, sealer.seal(Kind::Snapshot, &content)).expect("it can be written");
 }
 
-fn kept() -> Cached {
-    let cached = Cached::new();
-    cached.run(&[]).succeeded();
-    cached.asked();
-    cached
-}
-
 #[track_caller]
 fn is_used_for_nothing(cached: &Cached, why: &str) {
     let ours = cached.ours().display().to_string();
@@ -47,7 +40,7 @@ fn is_used_for_nothing(cached: &Cached, why: &str) {
 fn a_copy_from_the_future_is_used_for_nothing() {
     let why = "this machine's clock is before the time it was made";
     for moment in [Moment::Fetched, Moment::Proved] {
-        let cached = kept();
+        let cached = Cached::warm();
         plant(&cached, &[moment], Duration::ZERO, 4 * MINUTE);
         assert_eq!(cached.run(&["--offline"]).succeeded().text(), "value\n", "clocks differ a little");
         plant(&cached, &[moment], Duration::ZERO, 6 * MINUTE);
@@ -58,14 +51,14 @@ fn a_copy_from_the_future_is_used_for_nothing() {
 /// A kept bearer renews the content and proves nothing.
 #[test]
 fn the_login_behind_it_decides_however_young_the_content_is() {
-    let cached = kept();
+    let cached = Cached::warm();
     plant(&cached, &[Moment::Proved], 25 * HOUR, Duration::ZERO);
     is_used_for_nothing(&cached, "its login was 1d 1h ago, and --max-stale is 1d");
 }
 
 #[test]
 fn old_content_serves_while_the_login_is_young() {
-    let cached = kept();
+    let cached = Cached::warm();
     plant(&cached, &[Moment::Began, Moment::Fetched], 5 * HOUR, Duration::ZERO);
     plant(&cached, &[Moment::Proved], 6 * HOUR, Duration::ZERO);
     cached.run(&["--offline", "--max-stale", "5h"]).failed_with(75, "copy-too-old");
@@ -86,7 +79,7 @@ fn old_content_serves_while_the_login_is_young() {
 #[test]
 #[ignore = "needs root"]
 fn the_clock_that_nobody_sets_counts_too() {
-    let cached = kept();
+    let cached = Cached::warm();
     let later = |seconds: u64| {
         let wrapper = ["unshare", "--time", "--fork", "--boottime", &seconds.to_string()].map(str::to_owned);
         cached.launch().under(wrapper)

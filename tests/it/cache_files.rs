@@ -57,14 +57,6 @@ fn text(path: &Path) -> &str {
     path.to_str().expect("its name is text")
 }
 
-/// A cache with a copy and a session in it.
-fn kept() -> Cached {
-    let cached = Cached::new();
-    cached.run(&[]).succeeded();
-    cached.asked();
-    cached
-}
-
 /// The command has got its secret, and this was said.
 #[track_caller]
 fn said(outcome: &Outcome, lines: &[String]) {
@@ -260,7 +252,7 @@ fn what_was_planted_in_place_of_our_directory_is_left_alone() {
     run("mkfifo", &["-m", "700", text(&cached.ours())]);
     is_left_alone(&cached, symlink_or_none);
     for other_mode in [0o755, 0o770, 0o701, 0o500, 0o4755] {
-        let cached = kept();
+        let cached = Cached::warm();
         set_mode(&cached.ours(), other_mode);
         is_left_alone(&cached, "its mode is not 0700");
         set_mode(&cached.ours(), 0o700);
@@ -270,7 +262,7 @@ fn what_was_planted_in_place_of_our_directory_is_left_alone() {
 #[test]
 #[ignore = "needs root"]
 fn what_belongs_to_another_user_is_left_alone() {
-    let cached = kept();
+    let cached = Cached::warm();
     run("chown", &["65534", text(&cached.ours())]);
     is_left_alone(&cached, "it belongs to another user");
 }
@@ -338,7 +330,7 @@ fn edit(path: &Path, edit: impl Fn(&mut Vec<u8>)) {
 
 #[test]
 fn files_that_were_changed() {
-    let cached = kept();
+    let cached = Cached::warm();
     let changed = "it was changed, or belongs to another token or server";
     for kind in ["snapshot", "session"] {
         let check = |problem: &str, change: &dyn Fn(&mut Vec<u8>)| {
@@ -362,11 +354,11 @@ fn files_that_were_changed() {
 
 #[test]
 fn files_in_place_of_others() {
-    let cached = kept();
+    let cached = Cached::warm();
     let changed = "it was changed, or belongs to another token or server";
     // Of another account, of another server, and of each other.
     let other_token = cached.scenario.vault.owner().create_token(cached.scenario.account, "other", None);
-    let elsewhere = kept();
+    let elsewhere = Cached::warm();
     let other = tempfile::tempdir().expect("a directory can be made");
     let ours = other.path().join(cached.ours().file_name().expect("it has a name"));
     let launch = cached.scenario.launch().option("--cache-dir").option(other.path());
@@ -393,7 +385,7 @@ fn files_in_place_of_others() {
 /// The same token at another pair of servers: the name of the file leads nowhere, nor does the file.
 #[test]
 fn files_of_another_server() {
-    let cached = kept();
+    let cached = Cached::warm();
     let elsewhere = Scenario::new();
     let launch = elsewhere.launch().option("--cache-dir").option(cached.directory.path());
     let launch = launch.env("BWS_ACCESS_TOKEN", &cached.scenario.token);
@@ -402,7 +394,7 @@ fn files_of_another_server() {
 
 #[test]
 fn files_that_are_none() {
-    let cached = kept();
+    let cached = Cached::warm();
     let remove = |path: &Path| fs::remove_file(path).expect("it can be removed");
     let elsewhere = cached.directory.path().join("elsewhere");
     for kind in ["snapshot", "session"] {
@@ -427,7 +419,7 @@ fn files_that_are_none() {
 #[test]
 fn directories_in_place_of_files() {
     for kind in ["snapshot", "session"] {
-        let cached = kept();
+        let cached = Cached::warm();
         let path = cached.file(kind).expect("there is one");
         fs::remove_file(&path).expect("it can be removed");
         fs::create_dir(&path).expect("a directory can be made");
@@ -454,7 +446,7 @@ fn directories_in_place_of_files() {
 /// A lock that cannot be had makes nobody wait.
 #[test]
 fn something_in_place_of_the_lock() {
-    let cached = kept();
+    let cached = Cached::warm();
     let path = cached.file("lock").expect("there is one");
     let locked = |problem: &str| {
         let alone = "other launches are not waited for";
@@ -476,7 +468,7 @@ fn something_in_place_of_the_lock() {
 
 #[test]
 fn what_a_killed_launch_left_is_taken_away() {
-    let cached = kept();
+    let cached = Cached::warm();
     let snapshot = cached.file("snapshot").expect("there is one");
     let name = snapshot.file_name().expect("it has a name").to_str().expect("it is text").to_owned();
     let session = name.replace("snapshot", "session");
