@@ -5,13 +5,20 @@
 //! what was inherited could not be known afterwards. [`end_on_signal`] runs inside a signal handler.
 #![allow(unsafe_code)]
 
+mod descriptors;
+mod exec;
+mod process;
+
 use std::ffi::{CStr, c_char, c_int};
-use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::RawFd;
 use std::ptr;
 use std::sync::atomic::{AtomicPtr, AtomicU8, AtomicU64, Ordering::Relaxed};
 
 use zeroize::{Zeroize, Zeroizing};
+
+pub use descriptors::{adopt, duplicate_above, duplicate_onto, inherited, is_mount_point};
+pub use exec::execve;
+pub use process::{has_ended, in_background, open_process, peer_process};
 
 static IGNORED: AtomicU64 = AtomicU64::new(0);
 static BLOCKED: AtomicU64 = AtomicU64::new(0);
@@ -159,84 +166,9 @@ fn set_disposition(signal: c_int, handler: libc::sighandler_t) {
     }
 }
 
-/// Puts back what Rust's runtime changed: SIGPIPE, the mask, and descriptors 0 to 2 that were closed.
-fn restore_inherited() {
-    let ignored = IGNORED.load(Relaxed) & bit(libc::SIGPIPE) != 0;
-    set_disposition(libc::SIGPIPE, if ignored { libc::SIG_IGN } else { libc::SIG_DFL });
-    exchange_mask(Some(BLOCKED.load(Relaxed)));
-    for fd in (0..3).filter(|fd| CLOSED.load(Relaxed) & (1 << fd) != 0) {
-        // SAFETY: what was closed at start is ours to close.
-        unsafe { libc::close(fd) };
-    }
-}
-
 /// Whether descriptor 0, 1 or 2 was closed when we started (the runtime has put `/dev/null` there).
 pub fn was_closed(fd: RawFd) -> bool {
     (0..3).contains(&fd) && CLOSED.load(Relaxed) & (1 << fd) != 0
-}
-
-/// Becomes `path`. Returns only when the kernel refuses, with the reason.
-pub fn execve(path: &CStr, argv: &[&CStr], environment: &[&CStr]) -> io::Error {
-    let pointers = |strings: &[&CStr]| -> Vec<*const c_char> {
-        strings.iter().map(|text| text.as_ptr()).chain([ptr::null()]).collect()
-    };
-    let (argv, environment) = (pointers(argv), pointers(environment));
-    restore_inherited();
-    // SAFETY: both vectors end with a null pointer and point to strings that outlive the call.
-    unsafe { libc::execve(path.as_ptr(), argv.as_ptr(), environment.as_ptr()) };
-    let error = io::Error::last_os_error();
-    // We still have to say so: a write to a closed pipe must be an error, not our death.
-    set_disposition(libc::SIGPIPE, libc::SIG_IGN);
-    error
-}
-
-/// Takes over a descriptor that the caller opened for us, or says that there is none. From now on it
-/// ends with us: COMMAND could read the token again from a descriptor that is a file.
-pub fn adopt(fd: RawFd) -> io::Result<OwnedFd> {
-    // SAFETY: fcntl with F_SETFD changes one flag of the descriptor, and nothing if it is not open.
-    if was_closed(fd) || unsafe { libc::fcntl(fd, libc::F_SETFD, libc::FD_CLOEXEC) } == -1 {
-        return Err(io::Error::from_raw_os_error(libc::EBADF));
-    }
-    // SAFETY: it is open, it was named on our command line or handed over by systemd for our use,
-    // and each such descriptor is adopted once.
-    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
-}
-
-/// Another descriptor for the same, numbered `floor` or higher, which exec closes.
-pub fn duplicate_above(from: BorrowedFd<'_>, floor: RawFd) -> io::Result<OwnedFd> {
-    // SAFETY: F_DUPFD_CLOEXEC returns a descriptor that is new and so nobody else's.
-    unsafe {
-        match libc::fcntl(from.as_raw_fd(), libc::F_DUPFD_CLOEXEC, floor) {
-            -1 => Err(io::Error::last_os_error()),
-            fd => Ok(OwnedFd::from_raw_fd(fd)),
-        }
-    }
-}
-
-/// Makes `to` refer to what `from` refers to, inheritable. `to` must not be owned by anything here.
-pub fn duplicate_onto(from: BorrowedFd<'_>, to: RawFd) -> io::Result<()> {
-    // SAFETY: dup2 touches only descriptor numbers; the caller answers for `to`.
-    match unsafe { libc::dup2(from.as_raw_fd(), to) } {
-        -1 => Err(io::Error::last_os_error()),
-        _ => Ok(()),
-    }
-}
-
-/// A borrowed view of an inherited descriptor that stays open for the command.
-pub fn inherited(fd: RawFd) -> Option<BorrowedFd<'static>> {
-    // SAFETY: F_GETFD only asks; inherited descriptors are closed by nobody but their adopter.
-    unsafe { (libc::fcntl(fd, libc::F_GETFD) != -1).then(|| BorrowedFd::borrow_raw(fd)) }
-}
-
-/// Whether the open file is itself a mount point (`STATX_ATTR_MOUNT_ROOT`), as a Docker secret is.
-pub fn is_mount_point(file: BorrowedFd<'_>) -> bool {
-    // SAFETY: an empty path with AT_EMPTY_PATH asks about the descriptor; `answer` is only read
-    // after success.
-    unsafe {
-        let mut answer: libc::statx = std::mem::zeroed();
-        libc::statx(file.as_raw_fd(), c"".as_ptr(), libc::AT_EMPTY_PATH, 0, &mut answer) == 0
-            && answer.stx_attributes & libc::STATX_ATTR_MOUNT_ROOT as u64 != 0
-    }
 }
 
 /// Host names come from `/etc/hosts` and `/etc/resolv.conf` only. A static glibc would otherwise
@@ -254,121 +186,4 @@ pub fn resolve_names_by_files_and_dns() {
 pub fn longest_exec_string() -> usize {
     // SAFETY: sysconf has no preconditions.
     32 * usize::try_from(unsafe { libc::sysconf(libc::_SC_PAGESIZE) }).unwrap_or(4096)
-}
-
-/// A handle of a process that stays its own when the number is given to another one (pidfd_open(2)).
-pub fn open_process(pid: u32) -> io::Result<OwnedFd> {
-    // SAFETY: pidfd_open takes two numbers; the descriptor it returns is new and closed by exec.
-    unsafe {
-        match libc::syscall(libc::SYS_pidfd_open, pid, 0) {
-            -1 => Err(io::Error::last_os_error()),
-            fd => Ok(OwnedFd::from_raw_fd(fd as RawFd)),
-        }
-    }
-}
-
-/// Whether the process of this handle has ended.
-pub fn has_ended(process: BorrowedFd<'_>) -> bool {
-    let mut asked = libc::pollfd { fd: process.as_raw_fd(), events: libc::POLLIN, revents: 0 };
-    // SAFETY: one element, as it says, written to before the call returns; it does not wait.
-    unsafe { libc::poll(&mut asked, 1, 0) == 1 && asked.revents & libc::POLLIN != 0 }
-}
-
-/// Who connected to the other end of this socket: the number the kernel recorded then, and a handle.
-pub fn peer_process(socket: BorrowedFd<'_>) -> io::Result<(i32, OwnedFd)> {
-    // SAFETY: as in its definition: any bytes make a `ucred`, and an `int`.
-    let peer: libc::ucred = unsafe { socket_option(socket, libc::SO_PEERCRED) }?;
-    if peer.pid <= 0 {
-        // A process that this PID namespace does not show.
-        return Err(io::Error::from_raw_os_error(libc::ESRCH));
-    }
-    // SAFETY: the same.
-    match unsafe { socket_option::<RawFd>(socket, libc::SO_PEERPIDFD) } {
-        // SAFETY: the kernel has just made it, closed by exec, for nobody else.
-        Ok(fd) => Ok((peer.pid, unsafe { OwnedFd::from_raw_fd(fd) })),
-        // Before Linux 6.5 the number alone is known; a peer that ended since could have lent it on.
-        Err(error) if error.raw_os_error() == Some(libc::ENOPROTOOPT) => {
-            Ok((peer.pid, open_process(peer.pid.unsigned_abs())?))
-        }
-        // Later kernels say so if the peer has ended.
-        Err(error) => Err(error),
-    }
-}
-
-/// # Safety
-/// Any bytes must make a `T`.
-unsafe fn socket_option<T>(socket: BorrowedFd<'_>, option: c_int) -> io::Result<T> {
-    let mut length = size_of::<T>() as libc::socklen_t;
-    let mut answer = std::mem::MaybeUninit::<T>::zeroed();
-    let to = answer.as_mut_ptr().cast();
-    // SAFETY: the kernel writes at most `length` bytes; zeroes, too, make a `T`, as the caller says.
-    unsafe {
-        match libc::getsockopt(socket.as_raw_fd(), libc::SOL_SOCKET, option, to, &mut length) {
-            0 if length as usize == size_of::<T>() => Ok(answer.assume_init()),
-            0 => Err(io::Error::from_raw_os_error(libc::EINVAL)),
-            _ => Err(io::Error::last_os_error()),
-        }
-    }
-}
-
-/// Does this work in a process of its own: in no session or group of ours, no child of ours, with no
-/// descriptor but these and, if wished, stderr. It returns here only.
-pub fn in_background(kept: &[RawFd], stderr: bool, work: impl FnOnce()) -> io::Result<()> {
-    /// Ends the copy even if the work panics: it must never go on as if it were us.
-    struct End;
-    impl Drop for End {
-        fn drop(&mut self) {
-            // SAFETY: `_exit` does not return, and runs nothing of ours.
-            unsafe { libc::_exit(0) }
-        }
-    }
-    // SAFETY: glibc makes fork safe for what follows in the copy (memory, files); other threads, which
-    // wait for names to be resolved, do not exist there.
-    match unsafe { libc::fork() } {
-        -1 => Err(io::Error::last_os_error()),
-        // SAFETY: as above. The one in between ends at once, with what it could do as its code.
-        0 => match unsafe { libc::setsid().min(libc::fork()) } {
-            0 => {
-                let _end = End;
-                keep_only(kept, stderr);
-                work();
-                Ok(())
-            }
-            // SAFETY: `_exit` does not return.
-            other => unsafe { libc::_exit(c_int::from(other < 0)) },
-        },
-        between => {
-            let mut status = 0;
-            // SAFETY: it is a child of ours that nobody else waits for; `status` is written first.
-            while unsafe { libc::waitpid(between, &mut status, 0) } == -1 {
-                let error = io::Error::last_os_error();
-                if error.kind() != io::ErrorKind::Interrupted {
-                    return Err(error);
-                }
-            }
-            if status == 0 { Ok(()) } else { Err(io::Error::from_raw_os_error(libc::EAGAIN)) }
-        }
-    }
-}
-
-/// Leaves nothing open that somebody could wait for: no terminal, no pipe, no directory.
-fn keep_only(kept: &[RawFd], stderr: bool) {
-    // SAFETY: only in a copy that runs nothing but its work, which uses what is kept.
-    unsafe {
-        let null = libc::open(c"/dev/null".as_ptr(), libc::O_RDWR | libc::O_CLOEXEC);
-        for fd in 0..if stderr { 2 } else { 3 } {
-            libc::dup2(null, fd);
-        }
-        let mut kept = kept.to_vec();
-        kept.sort_unstable();
-        let mut next = 3;
-        for fd in kept.into_iter().map(RawFd::unsigned_abs) {
-            if fd > next {
-                libc::close_range(next, fd - 1, 0);
-            }
-            next = fd + 1;
-        }
-        libc::close_range(next, libc::c_uint::MAX, 0);
-        libc::chdir(c"/".as_ptr());
-    }
 }
