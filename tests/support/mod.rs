@@ -6,6 +6,7 @@
 #![allow(dead_code)]
 
 pub mod docker;
+pub mod nspawn;
 pub mod podman;
 pub mod proc;
 pub mod sealed;
