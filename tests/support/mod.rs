@@ -5,6 +5,7 @@
 
 #![allow(dead_code)]
 
+pub mod core_pattern;
 pub mod docker;
 pub mod nspawn;
 pub mod podman;

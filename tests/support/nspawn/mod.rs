@@ -20,7 +20,7 @@ use std::time::Instant;
 
 use super::{BINARY, PATIENCE, proc};
 
-pub use unit::{Unit, example, service, vault};
+pub use unit::{Unit, example, vault};
 
 pub struct Machine {
     directory: PathBuf,
@@ -43,7 +43,7 @@ mkdir $groups || exit 1
 (
   for group in $groups; do echo 0 >"$group/cgroup.procs"; done
   exec systemd-nspawn --quiet --register=no --keep-unit --boot --directory="$2" --volatile=overlay \
-    --machine="$name" --console=pipe --link-journal=no --resolv-conf=off -- systemd.log_target=console
+    --machine="$name" --console=pipe --link-journal=no --resolv-conf=off
 ) >console 2>&1 </dev/null &
 echo $! >nspawn.part && mv nspawn.part nspawn
 read -r _
@@ -113,7 +113,7 @@ impl Machine {
     /// A command inside, as root, not yet started.
     pub fn command<I: AsRef<OsStr>>(&self, words: impl IntoIterator<Item = I>) -> Command {
         let mut command = Command::new("nsenter");
-        let namespaces = ["--mount", "--uts", "--ipc", "--pid", "--cgroup", "--root", "--wd=/root"];
+        let namespaces = ["--mount", "--uts", "--ipc", "--pid", "--cgroup", "--root", "--wdns=/root"];
         command.arg(format!("--target={}", self.leader)).args(namespaces).arg("--").args(words);
         command.env_clear().env("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin");
         command.env("HOME", "/root").stdin(Stdio::null());
@@ -158,7 +158,8 @@ impl Machine {
 
     /// Copies an executable. Another process does: see [`super::script`].
     pub fn install(&self, file: &Path, inside: &str) {
-        let copied = Command::new("install").args(["-D", "-m", "755"]).arg(file).arg(self.path(inside)).status();
+        let copied =
+            Command::new("install").args(["-D", "-m", "755"]).arg(file).arg(self.path(inside)).status();
         assert!(copied.unwrap().success(), "{}", file.display());
     }
 
@@ -166,15 +167,23 @@ impl Machine {
     /// as it lies on disk, core dumps, what systemd knows of each unit.
     pub fn traces(&self, canary: &str) -> Vec<&'static str> {
         self.run(["journalctl", "--sync"]);
-        let places: [(&str, &[&str]); 6] = [
+        let places: [(&str, &[&str]); 7] = [
             ("journal", &["journalctl", "--all", "--output=export", "--merge"]),
             ("journal's files", &["sh", "-c", "find /var/log /run/log -type f -exec cat {} +"]),
+            ("systemctl status", &["sh", "-c", "systemctl status --all --full --lines=1000 '*'; true"]),
             ("systemctl show", &["systemctl", "show", "*"]),
-            ("the manager", &["sh", "-c", "systemctl show; systemctl show-environment; systemd-analyze dump"]),
+            (
+                "the manager",
+                &["sh", "-c", "systemctl show; systemctl show-environment; systemd-analyze dump"],
+            ),
             ("coredumpctl", &["sh", "-c", "coredumpctl --all info; true"]),
             (
                 "core dumps",
-                &["sh", "-c", "cd /var/lib/systemd/coredump && for f in *; do zstdcat \"$f\" || cat \"$f\"; done; true"],
+                &[
+                    "sh",
+                    "-c",
+                    "cd /var/lib/systemd/coredump && for f in *; do zstdcat \"$f\" || cat \"$f\"; done; true",
+                ],
             ),
         ];
         let found = |words: &[&str]| {

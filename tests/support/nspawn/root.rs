@@ -30,7 +30,9 @@ pub fn debian() -> &'static Path {
         let mut shell = Command::new("unshare");
         shell.args(["--mount", "sh", "-euc", SCRIPT, "sh"]).arg(part.path()).arg(PACKAGES);
         let made = shell.output().expect("unshare is there");
-        let said = |stream: &[u8]| String::from_utf8_lossy(&stream[stream.len().saturating_sub(2000)..]).into_owned();
+        let said = |stream: &[u8]| {
+            String::from_utf8_lossy(&stream[stream.len().saturating_sub(2000)..]).into_owned()
+        };
         let (out, err) = (said(&made.stdout), said(&made.stderr));
         assert!(made.status.success(), "debootstrap (it needs root): {out}{err}");
         let _ = fs::remove_dir_all(&root);

@@ -34,13 +34,31 @@ impl Unit {
     /// An example's service; `stem` takes the place of the word `app` wherever the file has it, so that each
     /// test has units, directories and a program to itself.
     pub fn new(machine: &'static Machine, example_file: &str, stem: &str, scenario: Scenario) -> Self {
-        let unit = Self { machine, scenario, stem: stem.into(), name: renamed(example_file, stem) };
-        unit.add(example_file);
-        unit.token(&unit.scenario.token);
-        unit.knows_the_vault(&unit.name);
-        machine.install(service(), &unit.program());
-        unit.reload();
-        unit
+        let name = renamed(example_file, stem);
+        let path = format!("/etc/systemd/system/{name}");
+        machine.write(&path, &renamed(&example(example_file), stem), 0o644);
+        Self { machine, scenario, stem: stem.into(), name }.prepared()
+    }
+
+    /// A service that is there already, as `STEM.service`.
+    pub fn existing(machine: &'static Machine, stem: &str, scenario: Scenario) -> Self {
+        Self { machine, scenario, stem: stem.into(), name: format!("{stem}.service") }.prepared()
+    }
+
+    /// The package's template, for `STEM`.
+    pub fn of_template(machine: &'static Machine, stem: &str, scenario: Scenario) -> Self {
+        machine.write(&format!("/etc/bws-exec/{stem}.token"), &scenario.token, 0o600);
+        Self { machine, scenario, stem: stem.into(), name: format!("bws-exec@{stem}.service") }.prepared()
+    }
+
+    /// With a token, a vault and a program.
+    fn prepared(self) -> Self {
+        self.token(&self.scenario.token);
+        self.knows_the_vault(&self.name);
+        self.machine.install(service(), &self.program());
+        // What nothing wants is forgotten when it has ended, with how it has ended.
+        self.machine.run(["systemctl", "add-wants", "multi-user.target", &self.name]);
+        self
     }
 
     /// Puts another file of the examples beside it.
