@@ -34,6 +34,7 @@ pub fn inner(mode: Mode, args: &Args, host: &Host) -> Result<Inner, Error> {
         container_inner: _,
         dry_run: _,
         status_fd: _,
+        generate: _,
         command: _,
         // The directory is one of this machine.
         cache_dir: _,
