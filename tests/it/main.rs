@@ -56,6 +56,7 @@ mod smoke;
 mod standard_streams;
 mod static_binary;
 mod systemd_contracts;
+mod systemd_docs;
 mod systemd_endings;
 mod systemd_traces;
 mod systemd_units;

@@ -123,3 +123,25 @@ fn the_watchdog_does_not_watch_the_fetch() {
     unit.runs(&unit.program());
     assert_eq!((unit.show("NRestarts"), unit.show("Result")), ("0".into(), "success".into()));
 }
+
+/// Where secrets and credentials are, as `docs/systemd.md` tells it.
+#[test]
+#[ignore = "needs root and systemd-nspawn"]
+fn the_commands_beside_the_main_process_have_no_secrets() {
+    let unit =
+        unit("app.service", "beside").script("#!/bin/sh\ntrap 'exit 0' TERM\nwhile :; do sleep 1; done\n");
+    let record = |line: &str| {
+        format!(
+            "{line}=+/bin/sh -c 'test -e \"$CREDENTIALS_DIRECTORY/bws-access-token\" && echo {line} has the token; \
+             test -n \"$API_KEY\" && echo {line} has the secret; true'"
+        )
+    };
+    let lines = ["ExecStartPre", "ExecStartPost", "ExecReload", "ExecStop", "ExecStopPost"];
+    let unit = unit.with(&lines.map(record).join("\n"));
+    unit.systemctl("start");
+    unit.systemctl("reload");
+    unit.systemctl("stop");
+    let journal = unit.journal();
+    let has: Vec<&str> = journal.lines().filter(|line| line.starts_with("Exec")).collect();
+    assert_eq!(has, ["ExecStartPre has the token"], "of systemd 252");
+}

@@ -20,7 +20,7 @@ use std::time::Instant;
 
 use super::{BINARY, PATIENCE, proc};
 
-pub use unit::{Unit, example, vault};
+pub use unit::{Unit, example, service, vault};
 
 pub struct Machine {
     directory: PathBuf,
