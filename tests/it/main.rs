@@ -58,6 +58,7 @@ mod static_binary;
 mod systemd_contracts;
 mod systemd_docs;
 mod systemd_endings;
+mod systemd_package;
 mod systemd_traces;
 mod systemd_units;
 mod token_secrecy;

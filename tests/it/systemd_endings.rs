@@ -121,3 +121,22 @@ fn the_command_s_own_end_is_the_unit_s() {
     unit.begin();
     unit.becomes(&[("ActiveState", "failed"), ("Result", "exit-code"), ("ExecMainStatus", "42")]);
 }
+
+/// What `systemctl status` shows where bws-exec had no word, as `docs/systemd.md` lists it.
+#[test]
+#[ignore = "needs root and systemd-nspawn"]
+fn what_is_missing_is_told_by_systemd() {
+    let unit = unit("app.service", "lacking").with("Restart=no");
+    let ends_with = |status: &str| {
+        unit.begin();
+        unit.becomes(&[("ActiveState", "failed"), ("ExecMainStatus", status)]);
+    };
+    unit.machine.run(["rm", &unit.program()]);
+    ends_with("127");
+    unit.machine.run(["rm", "/etc/lacking/bws-access-token"]);
+    ends_with("243");
+    let unit = unit.with("LoadCredential=\nExecStart=\nExecStart=/usr/bin/bws-exec -- /usr/bin/true");
+    unit.begin();
+    unit.becomes(&[("ActiveState", "failed"), ("ExecMainStatus", "125")]);
+    assert!(unit.journal().contains("bws-exec: error[token-missing]: "), "{}", unit.journal());
+}
