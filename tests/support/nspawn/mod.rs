@@ -112,7 +112,8 @@ impl Machine {
 
     /// A command inside, as root, not yet started.
     pub fn command<I: AsRef<OsStr>>(&self, words: impl IntoIterator<Item = I>) -> Command {
-        let mut command = Command::new("nsenter");
+        let mut command = Command::new("timeout");
+        command.arg(PATIENCE.as_secs().to_string()).arg("nsenter");
         let namespaces = ["--mount", "--uts", "--ipc", "--pid", "--cgroup", "--root", "--wdns=/root"];
         command.arg(format!("--target={}", self.leader)).args(namespaces).arg("--").args(words);
         command.env_clear().env("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin");
@@ -163,9 +164,9 @@ impl Machine {
         assert!(copied.unwrap().success(), "{}", file.display());
     }
 
-    /// Where these bytes stand in what the machine keeps of its units: the journal as it is printed and
+    /// Where one of these stands in what the machine keeps of its units: the journal as it is printed and
     /// as it lies on disk, core dumps, what systemd knows of each unit.
-    pub fn traces(&self, canary: &str) -> Vec<&'static str> {
+    pub fn traces(&self, canaries: &[&str]) -> Vec<&'static str> {
         self.run(["journalctl", "--sync"]);
         let places: [(&str, &[&str]); 7] = [
             ("journal", &["journalctl", "--all", "--output=export", "--merge"]),
@@ -189,7 +190,8 @@ impl Machine {
         let found = |words: &[&str]| {
             let output = self.try_run(words);
             assert!(output.status.success(), "{words:?}: {}", String::from_utf8_lossy(&output.stderr));
-            output.stdout.windows(canary.len()).any(|window| window == canary.as_bytes())
+            let text = String::from_utf8_lossy(&output.stdout);
+            canaries.iter().any(|canary| text.contains(canary))
         };
         places.into_iter().filter(|(_, words)| found(words)).map(|(place, _)| place).collect()
     }
