@@ -173,3 +173,15 @@ fn a_hardened_service_can_look_up_names() {
     unit.runs(&unit.program());
     greets(&unit);
 }
+
+#[test]
+#[ignore = "needs root and systemd-nspawn"]
+fn a_hardened_service_can_have_a_secret_in_a_file() {
+    let script = "#!/bin/sh\necho \"API_KEY has $(wc -c <\"$KEY_FILE\") bytes\"\nexec sleep infinity\n";
+    let unit = unit("app.service", "filed").script(script);
+    let unit =
+        unit.with("ExecStart=\nExecStart=/usr/bin/bws-exec --file KEY_FILE=API_KEY -- /usr/local/bin/filed");
+    unit.systemctl("start");
+    unit.runs("/usr/bin/sleep");
+    greets(&unit);
+}
