@@ -39,6 +39,11 @@ fn every_service_restarts_as_it_should() {
             .for_each(has);
         assert!(text.contains("\nExecStart=/usr/bin/bws-exec "), "{name}");
         assert!(text.contains("\nLoadCredential=bws-access-token:/"), "{name}");
+        // For these the fetch is a part of the start.
+        if text.contains("Type=notify") || text.contains("Type=oneshot") {
+            assert!(text.contains(" --deadline=30s "), "{name}");
+            assert!(["60s", "10min"].iter().any(|time| text.contains(&format!("TimeoutStartSec={time}"))));
+        }
         services += 1;
     }
     assert_eq!(services, 6, "{:?}", examples());

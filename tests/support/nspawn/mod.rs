@@ -36,7 +36,9 @@ cd "$1" || exit 1
 name=${1##*/}
 # nspawn leaves directories in /run.
 mount -t tmpfs none /run || exit 1
-unified=$(findmnt -rn -t cgroup2 -o TARGET | head -n 1)/$name
+unified=$(findmnt -rn -t cgroup2 -o TARGET | head -n 1)
+[ "$unified" ] || { echo "no cgroup2 is mounted" >console; exit 1; }
+unified=$unified/$name
 named=$(findmnt -rn -t cgroup -O name=systemd -o TARGET | head -n 1)
 groups="$unified ${named:+$named/$name}"
 mkdir $groups || exit 1

@@ -21,9 +21,10 @@ mkdir -p \"$1/var/log/journal\"";
 pub fn debian() -> &'static Path {
     static ROOT: OnceLock<PathBuf> = OnceLock::new();
     ROOT.get_or_init(|| {
+        let recipe = format!("{PACKAGES}\n{SCRIPT}");
         let directory = Path::new(env!("CARGO_TARGET_TMPDIR"));
         let (root, made_by) = (directory.join("debian"), directory.join("debian.made-by"));
-        if fs::read_to_string(&made_by).is_ok_and(|text| text == SCRIPT) {
+        if fs::read_to_string(&made_by).is_ok_and(|text| text == recipe) {
             return root;
         }
         let part = tempfile::Builder::new().prefix("debian.").tempdir_in(directory).unwrap();
@@ -37,7 +38,7 @@ pub fn debian() -> &'static Path {
         assert!(made.status.success(), "debootstrap (it needs root): {out}{err}");
         let _ = fs::remove_dir_all(&root);
         fs::rename(part.keep(), &root).unwrap();
-        fs::write(made_by, SCRIPT).unwrap();
+        fs::write(made_by, recipe).unwrap();
         root
     })
 }
