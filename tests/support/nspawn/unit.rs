@@ -4,10 +4,11 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
+use std::time::Instant;
 
 use super::Machine;
 use crate::support::vault::{Layout, Options};
-use crate::support::{Scenario, eventually};
+use crate::support::{PATIENCE, Scenario, eventually};
 
 /// The text of an example.
 pub fn example(file: &str) -> String {
@@ -131,9 +132,16 @@ impl Unit {
     /// Waits until properties are so.
     #[track_caller]
     pub fn becomes(&self, expected: &[(&str, &str)]) {
-        eventually(&format!("{} is {expected:?}: {}", self.name, self.journal()), || {
-            expected.iter().all(|(property, value)| self.show(property) == *value)
-        });
+        let began = Instant::now();
+        loop {
+            let found: Vec<_> = expected.iter().map(|(property, _)| self.show(property)).collect();
+            if found.iter().zip(expected).all(|(found, (_, value))| found == value) {
+                return;
+            }
+            let name = &self.name;
+            let late = began.elapsed() > PATIENCE;
+            assert!(!late, "{name} is {found:?}, not {expected:?}: {}", self.journal());
+        }
     }
 
     /// Waits until its main process is this program and returns its number inside.
