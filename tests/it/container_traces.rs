@@ -16,7 +16,7 @@ use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD_NO_PAD;
 use tempfile::TempDir;
 
-use super::container_socket::canary;
+use crate::support::containers::canary;
 use crate::support::docker::{Docker, docker};
 use crate::support::podman::Podman;
 use crate::support::{BINARY, Launch, Running, Scenario, docker as support, eventually, podman, proc};

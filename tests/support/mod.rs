@@ -5,10 +5,12 @@
 
 #![allow(dead_code)]
 
+pub mod containers;
 pub mod docker;
 pub mod podman;
 pub mod proc;
 pub mod sealed;
+pub mod seccomp;
 pub mod vault;
 
 use std::ffi::{OsStr, OsString};
