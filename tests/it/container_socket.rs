@@ -1,7 +1,7 @@
 //! `--container=socket` with a real Docker Engine: the container has the values, the engine never does.
 
-use crate::support::containers::{Case, ENVIRONMENT, SAY};
-use crate::support::docker::{BASE, remapped_docker};
+use crate::support::containers::{Case, ENVIRONMENT, SAY, SAY_AND_GROUPS, is_named_by_version_2_alone};
+use crate::support::docker::{BASE, remapped_docker, unified_docker};
 use crate::support::{eventually, proc};
 
 #[test]
@@ -65,6 +65,16 @@ fn an_engine_with_user_namespaces() {
         let words: Vec<&str> = text.split_whitespace().collect();
         assert_eq!(words, [&case.canary, user, "0", "200000", "65536"]);
     }
+}
+
+/// Control groups of version 2, as all newer systems have them alone.
+#[test]
+#[ignore = "needs docker"]
+fn an_engine_with_one_hierarchy_of_control_groups() {
+    let case = Case::with("unified", unified_docker());
+    let outcome = case.run(&["--rm", "--cgroupns", "host"], BASE, &["sh", "-c", SAY_AND_GROUPS]).run();
+    outcome.succeeded();
+    is_named_by_version_2_alone(&outcome.text(), &case.canary);
 }
 
 #[test]

@@ -56,6 +56,18 @@ pub fn holding(text: &str, directory: &Path) -> Vec<String> {
 pub const ENVIRONMENT: [&str; 2] = ["cat", "/proc/self/environ"];
 pub const SAY: [&str; 3] = ["sh", "-c", "echo $CANARY"];
 
+pub const SAY_AND_GROUPS: &str = "echo $CANARY; cat /proc/self/cgroup";
+
+/// The hierarchies of version 1 of this machine, if it has any, say nothing of the container.
+#[track_caller]
+pub fn is_named_by_version_2_alone(text: &str, canary: &str) {
+    let (said, groups) = text.split_once('\n').expect("a line and the groups");
+    assert_eq!(said, canary);
+    let named = |line: &&str| line.split('/').any(|part| part.len() >= 64);
+    let named: Vec<&str> = groups.lines().filter(named).collect();
+    assert!(matches!(named[..], [line] if line.starts_with("0::/")), "{groups}");
+}
+
 /// A `docker` that stops in front of `run`, says what it was given, and waits.
 pub struct Gate {
     pub directory: tempfile::TempDir,
