@@ -13,6 +13,7 @@ mod cache_options;
 mod cache_session;
 mod cache_sharing;
 mod config_profiles;
+mod container_entrypoint;
 mod container_examples;
 mod container_helper;
 mod container_inner;

@@ -7,6 +7,7 @@
 
 pub mod containers;
 pub mod docker;
+pub mod engines;
 pub mod journal;
 pub mod podman;
 pub mod proc;
