@@ -20,6 +20,7 @@ mod container_inner;
 mod container_options;
 mod container_peers;
 mod container_podman;
+mod container_rootless;
 mod container_socket;
 mod container_token;
 mod container_traces;
