@@ -27,7 +27,10 @@ if [ "$kind" = unified ]; then
   groups=/sys/fs/cgroup/bws-exec-test.$$
   mkdir -p $groups/user; chown -R 4711:4711 $groups; echo $$ >$groups/user/cgroup.procs
 else
-  mount -t tmpfs none /sys/fs/cgroup
+  umount --recursive --lazy /sys/fs/cgroup
+  mount -t tmpfs none /sys/fs/cgroup && mkdir /sys/fs/cgroup/systemd /sys/fs/cgroup/devices
+  mount -t cgroup -o none,name=systemd none /sys/fs/cgroup/systemd
+  mount -t cgroup -o devices none /sys/fs/cgroup/devices
 fi
 code=0
 setpriv --reuid=4711 --regid=4711 --clear-groups env HOME="$PWD/home" XDG_RUNTIME_DIR="$PWD/run" "$@" || code=$?

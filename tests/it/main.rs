@@ -42,6 +42,7 @@ mod errors_references;
 mod errors_server;
 mod fault_table;
 mod files;
+mod files_exchanged;
 mod files_mounted;
 mod hostile;
 mod house;
