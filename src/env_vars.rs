@@ -28,6 +28,9 @@ pub const LISTEN_PID: &str = "LISTEN_PID";
 pub const LISTEN_FDS: &str = "LISTEN_FDS";
 pub const LISTEN_FDNAMES: &str = "LISTEN_FDNAMES";
 
+/// `systemd.exec(5)`: which file stderr is, if it leads to the journal.
+pub const JOURNAL_STREAM: &str = "JOURNAL_STREAM";
+
 /// Where docker's and podman's clients look for an engine, and where files in memory are.
 pub const DOCKER_HOST: &str = "DOCKER_HOST";
 pub const CONTAINER_HOST: &str = "CONTAINER_HOST";

@@ -5,12 +5,16 @@
 
 #![allow(dead_code)]
 
+pub mod containers;
 pub mod core_pattern;
 pub mod docker;
+pub mod engines;
+pub mod journal;
 pub mod nspawn;
 pub mod podman;
 pub mod proc;
 pub mod sealed;
+pub mod seccomp;
 pub mod vault;
 
 use std::ffi::{OsStr, OsString};
