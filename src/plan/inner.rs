@@ -35,6 +35,10 @@ pub fn inner(mode: Mode, args: &Args, host: &Host) -> Result<Inner, Error> {
         dry_run: _,
         status_fd: _,
         command: _,
+        // Refused beside --container: see `supervise`.
+        init: _,
+        kill_after: _,
+        signal_group: _,
         // The directory is one of this machine.
         cache_dir: _,
         max_stale: _,

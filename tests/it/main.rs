@@ -55,6 +55,7 @@ mod signals;
 mod smoke;
 mod standard_streams;
 mod static_binary;
+mod supervise;
 mod token_secrecy;
 mod token_sources;
 mod transparent;
