@@ -14,6 +14,7 @@ use nix::sys::signal::killpg;
 use nix::unistd::{Pid, getpgrp, getpid, tcgetpgrp, tcsetpgrp};
 
 use super::machine;
+use crate::sys;
 
 /// The terminal of this session.
 pub struct Terminal {
@@ -32,8 +33,7 @@ impl Terminal {
     /// Whether nobody else here can want it: we lead our group, and are between no pipes.
     pub fn is_for_us_alone(&self) -> bool {
         self.group == getpid()
-            && std::io::stdin().is_terminal()
-            && std::io::stdout().is_terminal()
+            && [0, 1].into_iter().all(|fd| sys::inherited(fd).is_some_and(|fd| fd.is_terminal()))
             && self.is_ours()
     }
 

@@ -56,6 +56,8 @@ mod smoke;
 mod standard_streams;
 mod static_binary;
 mod supervise;
+mod supervise_processes;
+mod supervise_signals;
 mod token_secrecy;
 mod token_sources;
 mod transparent;

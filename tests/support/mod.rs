@@ -8,7 +8,9 @@
 pub mod docker;
 pub mod podman;
 pub mod proc;
+pub mod recorder;
 pub mod sealed;
+pub mod terminal;
 pub mod vault;
 
 use std::ffi::{OsStr, OsString};
