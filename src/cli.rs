@@ -162,6 +162,15 @@ pub struct Args {
     /// What --container puts in front of the image's command.
     #[arg(long, hide = true)]
     pub container_inner: bool,
+    /// Stay as the parent of the command: pass signals on, reap orphans; see docs/supervise.md
+    #[arg(long, help_heading = PROCESS)]
+    pub init: bool,
+    /// When we stay: time from SIGTERM to SIGKILL, 0 for never [default: 10s]
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration, help_heading = PROCESS)]
+    pub kill_after: Option<Duration>,
+    /// When we stay: pass signals on to the command's whole process group
+    #[arg(long, help_heading = PROCESS)]
+    pub signal_group: bool,
     /// Let the command write core dumps
     #[arg(long, help_heading = PROCESS)]
     pub allow_core: bool,

@@ -27,6 +27,10 @@ pub const CREDENTIAL: &str = "bws-access-token";
 pub const LISTEN_PID: &str = "LISTEN_PID";
 pub const LISTEN_FDS: &str = "LISTEN_FDS";
 pub const LISTEN_FDNAMES: &str = "LISTEN_FDNAMES";
+/// `sd_notify(3)`, `sd_watchdog_enabled(3)`, and which process a service was started as.
+pub const NOTIFY_SOCKET: &str = "NOTIFY_SOCKET";
+pub const WATCHDOG_PID: &str = "WATCHDOG_PID";
+pub const SYSTEMD_EXEC_PID: &str = "SYSTEMD_EXEC_PID";
 
 /// `systemd.exec(5)`: which file stderr is, if it leads to the journal.
 pub const JOURNAL_STREAM: &str = "JOURNAL_STREAM";

@@ -60,6 +60,8 @@ pub enum Error {
     CommandNotExecutable { path: PathBuf, problem: String },
     #[error("the kernel would not start {path}: {cause}")]
     Exec { path: PathBuf, cause: io::Error },
+    #[error("cannot start another process: {cause}")]
+    Spawn { cause: io::Error },
 
     // The way to the server.
     #[error("cannot find the address of {host}: {cause}")]
@@ -277,6 +279,7 @@ impl Error {
             Self::CommandNotFound { .. } => "command-not-found",
             Self::CommandNotExecutable { .. } => "command-not-executable",
             Self::Exec { .. } => "exec",
+            Self::Spawn { .. } => "spawn",
             Self::Dns { .. } => "dns",
             Self::Connect { .. } => "connect",
             Self::Broken { .. } => "connection-broken",

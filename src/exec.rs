@@ -1,8 +1,9 @@
 //! COMMAND: finding it before the first packet, and becoming it at the end.
 
-use std::ffi::{CString, OsStr, OsString};
+use std::ffi::{CStr, CString, OsStr, OsString};
 use std::fs;
 use std::io::{self, Read};
+use std::ops::Range;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
@@ -10,11 +11,12 @@ use std::path::{Path, PathBuf};
 use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, AtFlags};
 use nix::unistd::{AccessFlags, access, faccessat};
-use zeroize::{Zeroize, Zeroizing};
+use zeroize::Zeroizing;
 
 use crate::env::{self, Value, Variable};
+use crate::env_vars;
 use crate::error::Error;
-use crate::sys;
+use crate::sys::{self, EnvString, Image, NotSpawned, PidVariable};
 
 /// An executable file that was found.
 #[derive(Debug)]
@@ -144,68 +146,106 @@ fn other_formats_registered() -> bool {
 /// Ready to be executed: every string is in its final form and every size is checked.
 pub struct ExecPlan {
     path: PathBuf,
+    path_text: CString,
     arguments: Vec<CString>,
     environment: Block,
 }
 
-/// The environment in one buffer, each entry with its NUL.
+/// The environment in one buffer, each entry with its NUL, but for those that name the command's own
+/// process.
 struct Block {
     bytes: Zeroizing<Vec<u8>>,
-    ends: Vec<usize>,
+    entries: Vec<Entry>,
 }
+
+enum Entry {
+    Text(Range<usize>),
+    OwnPid(PidVariable),
+}
+
+/// Variables by which systemd tells a process that it is the one that is meant: sd_listen_fds(3),
+/// sd_watchdog_enabled(3), systemd.exec(5).
+const OWN_PID: [&str; 3] = [env_vars::LISTEN_PID, env_vars::WATCHDOG_PID, env_vars::SYSTEMD_EXEC_PID];
 
 impl Block {
     fn new(variables: &[Variable]) -> Self {
+        let own = std::process::id().to_string();
         let size = variables.iter().map(|variable| variable.size() + 1).sum();
-        let mut block = Self { bytes: Zeroizing::new(Vec::with_capacity(size)), ends: Vec::new() };
+        let mut block = Self { bytes: Zeroizing::new(Vec::with_capacity(size)), entries: Vec::new() };
         for variable in variables {
             let value = match &variable.value {
-                Value::Inherited(entry) => &entry[variable.name.len() + 1..],
+                Value::Inherited(entry) => {
+                    let value = &entry[variable.name.len() + 1..];
+                    if value == own.as_bytes() && OWN_PID.iter().any(|n| n.as_bytes() == variable.name) {
+                        block.entries.push(Entry::OwnPid(PidVariable::new(&variable.name)));
+                        continue;
+                    }
+                    value
+                }
                 // EXPOSE: this is what we are for.
                 Value::Given { value, .. } => value.expose(),
                 Value::File { delivered, .. } => env::path(delivered.as_ref()),
             };
+            let start = block.bytes.len();
             for part in [&variable.name[..], b"=", value, b"\0"] {
                 block.bytes.extend_from_slice(part);
             }
-            block.ends.push(block.bytes.len());
+            block.entries.push(Entry::Text(start..block.bytes.len()));
         }
         block
     }
 
-    fn entries(&self) -> Option<Vec<&std::ffi::CStr>> {
-        let starts = std::iter::once(0).chain(self.ends.iter().copied());
-        starts
-            .zip(&self.ends)
-            .map(|(start, &end)| std::ffi::CStr::from_bytes_with_nul(&self.bytes[start..end]).ok())
-            .collect()
+    fn strings(&self) -> Result<Vec<EnvString<'_>>, Error> {
+        let string = |entry| match entry {
+            &Entry::Text(ref range) => CStr::from_bytes_with_nul(&self.bytes[range.clone()])
+                .map(EnvString::Fixed)
+                .map_err(|_| Error::Internal("a variable contains NUL".into())),
+            Entry::OwnPid(variable) => Ok(EnvString::Pid(variable)),
+        };
+        self.entries.iter().map(string).collect()
     }
 }
 
 impl ExecPlan {
     pub fn new(program: Program, command: Vec<OsString>, environment: &[Variable]) -> Result<Self, Error> {
+        let text = |text: Vec<u8>, what: &str| {
+            CString::new(text).map_err(|_| Error::Internal(format!("{what} contains NUL")))
+        };
         let arguments = command
             .into_iter()
-            .map(|argument| CString::new(argument.into_vec()))
-            .collect::<Result<_, _>>()
-            .map_err(|_| Error::Internal("an argument contains NUL".into()))?;
-        Ok(Self { path: program.path, arguments, environment: Block::new(environment) })
+            .map(|argument| text(argument.into_vec(), "an argument"))
+            .collect::<Result<_, _>>()?;
+        let path_text = text(program.path.as_os_str().as_bytes().to_vec(), "the path")?;
+        Ok(Self { path: program.path, path_text, arguments, environment: Block::new(environment) })
     }
 
     /// Becomes COMMAND. Returns only if the kernel refuses.
-    pub fn replace(mut self) -> Error {
-        let internal = |what: &str| Error::Internal(format!("{what} contains NUL"));
-        let Ok(path) = CString::new(self.path.as_os_str().as_bytes()) else { return internal("the path") };
-        let Some(environment) = self.environment.entries() else { return internal("a variable") };
-        let arguments: Vec<_> = self.arguments.iter().map(CString::as_c_str).collect();
-        let cause = sys::execve(&path, &arguments, &environment);
-        drop(environment);
-        self.environment.bytes.zeroize();
+    pub fn replace(self) -> Error {
+        self.with_image(sys::execve).map_or_else(|error| error, |cause| self.refused(cause))
+    }
+
+    /// Starts COMMAND beside us, as often as wished, and gives its number, which `before_exec` is told
+    /// before its first instruction.
+    pub fn spawn(&self, before_exec: impl FnOnce(i32)) -> Result<i32, Error> {
+        self.with_image(|image| sys::spawn(image, before_exec))?.map_err(|error| match error {
+            NotSpawned::Fork(cause) => Error::Spawn { cause },
+            NotSpawned::Exec(cause) => self.refused(cause),
+        })
+    }
+
+    fn with_image<T>(&self, run: impl FnOnce(&Image<'_>) -> T) -> Result<T, Error> {
+        let environment = self.environment.strings()?;
+        let argv: Vec<_> = self.arguments.iter().map(CString::as_c_str).collect();
+        Ok(run(&Image { path: &self.path_text, argv: &argv, environment: &environment }))
+    }
+
+    fn refused(&self, cause: io::Error) -> Error {
+        let path = self.path.clone();
         match Errno::from_raw(cause.raw_os_error().unwrap_or_default()) {
             Errno::ENOEXEC | Errno::EACCES => {
-                Error::CommandNotExecutable { path: self.path, problem: cause.to_string() }
+                Error::CommandNotExecutable { path, problem: cause.to_string() }
             }
-            _ => Error::Exec { path: self.path, cause },
+            _ => Error::Exec { path, cause },
         }
     }
 }

@@ -1,5 +1,9 @@
-//! Exit codes, as the man page lists them. COMMAND's own code never passes through here: by then we
+//! Exit codes, as the man page lists them. COMMAND's own end passes through here only if we stay: else we
 //! have become COMMAND.
+
+use std::process::{ExitCode, Termination};
+
+use crate::sys;
 
 /// How this process ends when it does not become COMMAND.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -14,6 +18,10 @@ pub enum Exit {
     NotExecutable,
     /// COMMAND was not found.
     NotFound,
+    /// COMMAND, beside which we stayed, ended with this code.
+    Command(u8),
+    /// It died of this signal, and so do we.
+    Killed(i32),
 }
 
 impl Exit {
@@ -27,6 +35,8 @@ impl Exit {
             Self::Failed => "we failed, and trying again will not help",
             Self::NotExecutable => "COMMAND was found and cannot be executed",
             Self::NotFound => "COMMAND was not found",
+            Self::Command(_) => "COMMAND's own",
+            Self::Killed(_) => "COMMAND died of a signal, 128 less than this",
         }
     }
 
@@ -38,6 +48,20 @@ impl Exit {
             Self::Failed => 125,
             Self::NotExecutable => 126,
             Self::NotFound => 127,
+            Self::Command(code) => code,
+            // What a shell reports. There is no signal beyond 64.
+            Self::Killed(signal) => 128_u8.wrapping_add(signal as u8),
         }
+    }
+}
+
+impl Termination for Exit {
+    /// By the very signal, so that a shell's loop stops and `systemctl stop` is clean; PID 1, which no
+    /// signal kills, ends with the code.
+    fn report(self) -> ExitCode {
+        if let Self::Killed(signal) = self {
+            sys::die_of(signal);
+        }
+        self.code().into()
     }
 }

@@ -6,7 +6,7 @@
 //! what was typed, what it means, what the server says, what the command gets, and the command.
 //!
 //! ```text
-//! Host -> Args -> RunPlan -> Program located -> Source -> Snapshot -> EnvPlan -> ExecPlan -> execve
+//! Host -> Args -> RunPlan -> Program located -> Source -> Snapshot -> EnvPlan -> ExecPlan -> execve, or supervise
 //! ```
 //!
 //! Modules import downward only; a test holds them to this order, top first:
@@ -21,7 +21,8 @@
 //! | `config` | what is read besides: tokens, profiles of `bws`, env files, the status descriptor |
 //! | `cli` | what was typed |
 //! | `container` | `--container`: the engine's command line, the hand-over |
-//! | `exec` | locate COMMAND, become it |
+//! | `supervise` | `--init`: staying beside COMMAND |
+//! | `exec` | locate COMMAND, become it or start it |
 //! | `files` | `--file`: sealed memory or a private mount |
 //! | `host` | the outside world, read once; hardening |
 //! | `env` | snapshot + inherited -> the command's environment |
@@ -64,6 +65,7 @@ mod run;
 mod secret;
 mod snapshot;
 mod source;
+mod supervise;
 mod sys;
 mod token;
 mod users;

@@ -1,9 +1,9 @@
-//! The binary: runs the pipeline and, if that did not become COMMAND, ends with its code.
+//! The binary: runs the pipeline and, if that did not become COMMAND, ends as that says.
 
-fn main() -> std::process::ExitCode {
+fn main() -> bws_exec::Exit {
     std::panic::set_hook(Box::new(|info| {
         bws_exec::report::panicked(info);
         std::process::exit(bws_exec::Exit::Failed.code().into());
     }));
-    std::process::ExitCode::from(bws_exec::run().code())
+    bws_exec::run()
 }

@@ -18,6 +18,7 @@ use crate::env_vars;
 use crate::error::Error;
 use crate::host::Host;
 use crate::report::Verbosity;
+use crate::supervise;
 
 /// Everything a run will do.
 #[derive(Debug)]
@@ -31,6 +32,8 @@ pub struct RunPlan {
     pub cache: Option<cache::Settings>,
     pub environment: Policy,
     pub dry_run: Option<DryRunFormat>,
+    /// Stay beside the command instead of becoming it.
+    pub supervise: Option<supervise::Settings>,
     /// `--container`.
     pub container: Option<Container>,
     /// May be empty in a dry run only.
@@ -40,6 +43,7 @@ pub struct RunPlan {
 
 const CHOSEN_NAMES: &str = "a name is never empty, has no '=' or NUL, and is none of the token's variables";
 const DEADLINE: Duration = Duration::from_secs(30);
+const KILL_AFTER: Duration = Duration::from_secs(10);
 const MAX_STALE: Duration = Duration::from_secs(24 * 60 * 60);
 
 impl RunPlan {
@@ -76,6 +80,7 @@ impl RunPlan {
         };
         Ok(Self {
             servers,
+            supervise: supervise(&args)?,
             container,
             transport: transport(&args, host),
             deadline,
@@ -152,6 +157,29 @@ fn cache(args: &Args, host: &Host) -> Result<Option<cache::Settings>, Error> {
         max_age: duration(args.max_age, env_vars::MAX_AGE, host)?.unwrap_or_default(),
         offline: args.offline,
         keep_session: !args.no_session_cache,
+    }))
+}
+
+fn supervise(args: &Args) -> Result<Option<supervise::Settings>, Error> {
+    if !args.init {
+        let alone = [args.kill_after.map(|_| "--kill-after"), args.signal_group.then_some("--signal-group")];
+        return match alone.into_iter().flatten().next() {
+            Some(option) => Err(Error::usage(
+                format!("{option} is for a launcher that stays, and this one becomes the command"),
+                "add --init to stay",
+            )),
+            None => Ok(None),
+        };
+    }
+    if args.container.is_some() || args.container_inner {
+        return Err(Error::usage(
+            "--init stays beside a command of this machine, and --container's runs in the engine",
+            "use the engine's own: docker run --init, podman run --init",
+        ));
+    }
+    Ok(Some(supervise::Settings {
+        kill_after: args.kill_after.unwrap_or(KILL_AFTER),
+        signal_group: args.signal_group,
     }))
 }
 

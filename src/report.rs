@@ -14,6 +14,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use serde_json::{Value, json};
 
 use crate::error::Error;
+use crate::exit::Exit;
 use crate::token;
 
 /// How much is said on stderr.
@@ -42,6 +43,12 @@ pub enum Phase {
     Fetch,
     Resolve,
     Exec,
+    /// The command runs beside us.
+    Spawn {
+        pid: i32,
+    },
+    /// It has ended, and so shall we.
+    End(Exit),
 }
 
 impl Report {
@@ -86,14 +93,16 @@ impl Report {
     }
 
     pub fn phase(&self, phase: Phase) {
-        let name = match phase {
-            Phase::Start => "start",
-            Phase::Login => "login",
-            Phase::Fetch => "fetch",
-            Phase::Resolve => "resolve",
-            Phase::Exec => "exec",
-        };
-        self.status_line(json!({ "phase": name }));
+        self.status_line(match phase {
+            Phase::Start => json!({ "phase": "start" }),
+            Phase::Login => json!({ "phase": "login" }),
+            Phase::Fetch => json!({ "phase": "fetch" }),
+            Phase::Resolve => json!({ "phase": "resolve" }),
+            Phase::Exec => json!({ "phase": "exec" }),
+            Phase::Spawn { pid } => json!({ "phase": "spawn", "pid": pid }),
+            Phase::End(Exit::Killed(signal)) => json!({ "phase": "end", "signal": signal }),
+            Phase::End(exit) => json!({ "phase": "end", "exit_code": exit.code() }),
+        });
     }
 
     /// That the secrets of this run are a copy's, and why.

@@ -18,6 +18,7 @@ use crate::plan::{self, RunPlan};
 use crate::report::{self, Phase, Report};
 use crate::snapshot::Snapshot;
 use crate::source::Source;
+use crate::supervise::{self, Notify};
 use crate::token::TokenText;
 use crate::{env_vars, sys};
 
@@ -99,7 +100,13 @@ fn stages(args: Args, token: Option<TokenText>, mut host: Host, report: &Report)
         (false, Some(program)) => {
             // The helper of --container is a copy of us, and needs no more than it gives.
             drop(snapshot);
-            Err(become_command(plan.command, program, environment, container, report))
+            match plan.supervise {
+                None => Err(become_command(plan.command, program, environment, container, report)),
+                Some(settings) => {
+                    let exec = exec_plan(plan.command, program, environment, report)?;
+                    supervise::run(exec, files, settings, Notify::new(&host), report)
+                }
+            }
         }
         (_, program) => show(&plan, &servers, program.as_ref(), &snapshot, &environment, report),
     }
@@ -132,6 +139,29 @@ fn show(
     Ok(environment.problems.first().map_or(Exit::Success, Error::exit))
 }
 
+/// What is left of the environment once it is in its final form.
+fn exec_plan(
+    command: Vec<OsString>,
+    program: Program,
+    environment: EnvPlan,
+    report: &Report,
+) -> Result<ExecPlan, Error> {
+    let variables = without_problems(environment, report)?;
+    ExecPlan::new(program, command, &variables)
+}
+
+/// Says what there is to say about it.
+fn without_problems(environment: EnvPlan, report: &Report) -> Result<Vec<Variable>, Error> {
+    environment.notices.iter().for_each(|text| report.notice(text));
+    let mut problems = environment.problems.into_iter();
+    let Some(problem) = problems.next() else { return Ok(environment.variables) };
+    if problems.len() > 0 {
+        let all = problems.len() + 1;
+        report.warning(&format!("there are {all} problems; the first follows, --dry-run shows all"));
+    }
+    Err(problem)
+}
+
 /// Returns only if we do not become it.
 fn become_command(
     command: Vec<OsString>,
@@ -140,17 +170,12 @@ fn become_command(
     container: Option<Prepared>,
     report: &Report,
 ) -> Error {
-    environment.notices.iter().for_each(|text| report.notice(text));
-    let mut problems = environment.problems.into_iter();
-    if let Some(problem) = problems.next() {
-        if problems.len() > 0 {
-            let all = problems.len() + 1;
-            report.warning(&format!("there are {all} problems; the first follows, --dry-run shows all"));
-        }
-        return problem;
-    }
-    let Some(container) = container else { return replace(program, command, &environment.variables, report) };
-    match container.with_socket(&environment.variables, report) {
+    let variables = match without_problems(environment, report) {
+        Ok(variables) => variables,
+        Err(error) => return error,
+    };
+    let Some(container) = container else { return replace(program, command, &variables, report) };
+    match container.with_socket(&variables, report) {
         Ok(client) => replace(program, client.command, &client.environment, report),
         Err(error) => error,
     }

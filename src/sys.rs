@@ -8,6 +8,8 @@
 mod descriptors;
 mod exec;
 mod process;
+mod spawn;
+mod supervise;
 
 use std::ffi::{CStr, c_char, c_int};
 use std::os::fd::RawFd;
@@ -17,8 +19,12 @@ use std::sync::atomic::{AtomicPtr, AtomicU8, AtomicU64, Ordering::Relaxed};
 use zeroize::{Zeroize, Zeroizing};
 
 pub use descriptors::{adopt, duplicate_above, duplicate_onto, inherited, is_mount_point};
-pub use exec::execve;
 pub use process::{has_ended, in_background, open_process, peer_process};
+pub use spawn::{EnvString, Image, NotSpawned, PidVariable, execve, spawn};
+pub use supervise::{
+    Change, Received, adopt_orphans, die_of, let_go_of_inherited, next_change, next_signal, send,
+    signals_as_data, stop, was_ignored,
+};
 
 static IGNORED: AtomicU64 = AtomicU64::new(0);
 static BLOCKED: AtomicU64 = AtomicU64::new(0);
@@ -26,8 +32,10 @@ static CLOSED: AtomicU8 = AtomicU8::new(0);
 static ARGV: AtomicPtr<*mut c_char> = AtomicPtr::new(ptr::null_mut());
 static ENVP: AtomicPtr<*mut c_char> = AtomicPtr::new(ptr::null_mut());
 
-/// Signals whose action matters before exec: these end us, and the runtime changes SIGPIPE's.
+/// Signals that end us before exec, and that we handle as PID 1.
 const ENDING: [c_int; 4] = [libc::SIGTERM, libc::SIGINT, libc::SIGHUP, libc::SIGQUIT];
+/// Those whose disposition somebody else here changes: the runtime SIGPIPE's, and whoever supervises SIGCHLD's.
+const RESTORED: [c_int; 2] = [libc::SIGPIPE, libc::SIGCHLD];
 
 #[used]
 // SAFETY: glibc and musl's start code call every `.init_array` entry once, single-threaded, before
@@ -48,7 +56,7 @@ extern "C" fn record(_argc: c_int, argv: *mut *mut c_char, envp: *mut *mut c_cha
             CLOSED.fetch_or(1 << fd, Relaxed);
         }
     }
-    for signal in ENDING.into_iter().chain([libc::SIGPIPE]) {
+    for signal in ENDING.into_iter().chain(RESTORED) {
         // SAFETY: a null `act` only asks; `old` is written before it is read, if the call succeeds.
         let ignored = unsafe {
             let mut old: libc::sigaction = std::mem::zeroed();

@@ -98,6 +98,7 @@ impl Error {
             | Self::ImageArchitecture { .. }
             | Self::HandOverPlace { .. }
             | Self::HandOver { .. }
+            | Self::Spawn { .. }
             | Self::Output { .. }
             | Self::Resources { .. }
             | Self::Internal(_) => Class::Permanent,

@@ -55,6 +55,9 @@ impl Error {
             Self::CommandNotExecutable { .. } => {
                 "check its mode; a script needs '#!' on its first line, or name its interpreter".into()
             }
+            Self::Spawn { .. } => {
+                "check its limits (ulimit -u, the control group's pids.max) and its seccomp profile".into()
+            }
             Self::Exec { .. } => "run the command without bws-exec to see whether it starts at all".into(),
             Self::Dns { .. } => "check the server's name and /etc/resolv.conf".into(),
             Self::Connect { .. } => "check the network and the server's address; a proxy is taken from HTTPS_PROXY".into(),

@@ -184,6 +184,10 @@ pub const GROUPS: [Group; 3] = [
             ),
             ("server-url", "A server's URL cannot be used. Give an https URL, or --region for the cloud."),
             (
+                "spawn",
+                "There may be no process for COMMAND. Check the limits (ulimit -u, pids.max) and the seccomp profile.",
+            ),
+            (
                 "token-malformed",
                 "What was given is no access token. Copy the whole token again, without quotes.",
             ),

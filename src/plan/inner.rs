@@ -36,6 +36,10 @@ pub fn inner(mode: Mode, args: &Args, host: &Host) -> Result<Inner, Error> {
         status_fd: _,
         generate: _,
         command: _,
+        // Refused beside --container: see `supervise`.
+        init: _,
+        kill_after: _,
+        signal_group: _,
         // The directory is one of this machine.
         cache_dir: _,
         max_stale: _,

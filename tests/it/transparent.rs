@@ -133,7 +133,7 @@ fn the_command_is_the_process_that_was_started() {
 }
 
 /// Whatever has a default is set to something else; descriptors 1, 2, 5 and 42 are this file.
-fn unusual(scenario: &Scenario, file: &File) -> Launch {
+pub fn unusual(scenario: &Scenario, file: &File) -> Launch {
     let shell = "umask 027; ulimit -n 600; ulimit -s 4096; ulimit -t 500; cd /usr
         echo 0x31 >/proc/self/coredump_filter; echo 100 >/proc/self/oom_score_adj; exec \"$@\"";
     let mut launch = scenario.launch().under([
@@ -236,7 +236,7 @@ fn ignored_signals_stay_ignored_and_the_others_stay_default() {
 }
 
 /// Those that can be ignored and blocked, but the two that glibc keeps for itself.
-fn all() -> Vec<i32> {
+pub fn all() -> Vec<i32> {
     let not = [libc::SIGKILL, libc::SIGSTOP, 32, 33];
     (1..=64).filter(|signal| !not.contains(signal)).collect()
 }

@@ -13,8 +13,10 @@ pub mod journal;
 pub mod nspawn;
 pub mod podman;
 pub mod proc;
+pub mod recorder;
 pub mod sealed;
 pub mod seccomp;
+pub mod terminal;
 pub mod vault;
 
 use std::ffi::{OsStr, OsString};

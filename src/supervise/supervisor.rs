@@ -1,0 +1,149 @@
+//! The loop: waits for events, asks the machine, and does what it says. It decides nothing.
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::time::Instant;
+
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+
+use super::Settings;
+use super::machine::{self, Action, Event, Machine, Rules};
+use super::notify::Notify;
+use super::terminal::Terminal;
+use crate::error::Error;
+use crate::exec::ExecPlan;
+use crate::exit::Exit;
+use crate::report::{Phase, Report};
+use crate::sys::{self, Received};
+
+pub struct Supervisor<'a> {
+    machine: Machine,
+    signals: OwnedFd,
+    terminal: Option<Terminal>,
+    notify: Option<Notify>,
+    signal_group: bool,
+    report: &'a Report,
+    command: i32,
+    end: Option<Exit>,
+}
+
+impl<'a> Supervisor<'a> {
+    /// From here on no signal is lost: what arrives before the command is there, it gets then.
+    pub fn new(settings: Settings, notify: Option<Notify>, report: &'a Report) -> Result<Self, Error> {
+        let signals = sys::signals_as_data().map_err(|cause| Error::Spawn { cause })?;
+        sys::adopt_orphans();
+        let rules = Rules {
+            kill_after: Some(settings.kill_after).filter(|after| !after.is_zero()),
+            term_ignored: sys::was_ignored(libc::SIGTERM),
+            int_ignored: sys::was_ignored(libc::SIGINT),
+        };
+        Ok(Self {
+            machine: Machine::new(rules),
+            signals,
+            terminal: Terminal::open(),
+            notify,
+            signal_group: settings.signal_group,
+            report,
+            command: 0,
+            end: None,
+        })
+    }
+
+    pub fn start(&mut self, exec: &ExecPlan) -> Result<(), Error> {
+        if self.machine.on(Event::Begin, Instant::now()) != Some(Action::Start) {
+            return Ok(());
+        }
+        let mut child = 0;
+        let started = exec.spawn(|pid| {
+            child = pid;
+            if let Some(terminal) = self.terminal.as_ref().filter(|terminal| terminal.is_for_us_alone()) {
+                terminal.give(pid);
+            }
+            if let Some(notify) = &self.notify {
+                notify.main_process(pid.unsigned_abs());
+            }
+        });
+        self.command = child;
+        if started.is_err() {
+            self.command_is_gone();
+        }
+        self.report.phase(Phase::Spawn { pid: started? });
+        Ok(())
+    }
+
+    pub fn until_end(mut self) -> Exit {
+        loop {
+            while let Some(Received { signal, sender }) = sys::next_signal(&self.signals) {
+                if signal == libc::SIGCHLD {
+                    continue;
+                }
+                // What we did ourselves: a write to a status descriptor that nobody reads any more.
+                if sender != std::process::id() {
+                    self.tell(Event::Signal(signal));
+                }
+            }
+            while let Some((pid, change)) = sys::next_change() {
+                // Others are orphans that were left to us. They are gone now, and that is all.
+                if pid == self.command {
+                    let holder = self.terminal.as_ref().map(|terminal| terminal.holder(pid));
+                    self.tell(Event::Command(change, holder.unwrap_or(machine::Terminal::Absent)));
+                }
+                if let Some(end) = self.end {
+                    return end;
+                }
+            }
+            self.tell(Event::Due);
+            self.wait();
+        }
+    }
+
+    fn wait(&self) {
+        let left = self.machine.due().map(|at| at.saturating_duration_since(Instant::now()));
+        // Not before the moment has come, or the loop would turn until then.
+        let millis = left.map(|left| i32::try_from(left.as_millis() + 1).unwrap_or(i32::MAX));
+        let timeout = millis.and_then(|millis| PollTimeout::try_from(millis).ok());
+        let mut ready = [PollFd::new(self.signals.as_fd(), PollFlags::POLLIN)];
+        let _ = poll(&mut ready, timeout.unwrap_or(PollTimeout::NONE));
+    }
+
+    fn tell(&mut self, event: Event) {
+        match self.machine.on(event, Instant::now()) {
+            None | Some(Action::Start) => {}
+            Some(Action::Forward(signal)) => self.send(signal),
+            Some(Action::Kill) => self.send(libc::SIGKILL),
+            Some(Action::Stop { signal, everyone }) => {
+                if !sys::stop(signal, everyone) {
+                    self.tell(Event::NotStopped);
+                }
+            }
+            Some(Action::Resume { foreground }) => {
+                if let Some(terminal) = self.terminal.as_ref().filter(|_| foreground) {
+                    terminal.give(self.command);
+                }
+                // All of it has stopped.
+                let _ = sys::send(-self.command, libc::SIGCONT);
+            }
+            Some(Action::End(exit)) => {
+                self.command_is_gone();
+                self.report.phase(Phase::End(exit));
+                self.end = Some(exit);
+            }
+        }
+    }
+
+    /// To the command, which is not reaped yet, so the number is its own.
+    fn send(&self, signal: i32) {
+        if !self.signal_group || sys::send(-self.command, signal).is_err() {
+            let _ = sys::send(self.command, signal);
+        }
+    }
+
+    fn command_is_gone(&self) {
+        if let Some(terminal) = &self.terminal {
+            terminal.take_back(self.command);
+        }
+        // The code that systemd is to see is ours.
+        if let Some(notify) = &self.notify {
+            notify.main_process(std::process::id());
+        }
+    }
+}

@@ -1,0 +1,285 @@
+//! `--init`: orphans, our own death, what the command finds and what we keep.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::Read;
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::net::{SocketAddr, UnixDatagram};
+
+use crate::supervise::{child, scenario, staying};
+use crate::support::proc::{self, Surroundings};
+use crate::support::{Running, eventually};
+use crate::transparent::{all, unusual};
+
+/// A child that its parent does not reap, and a grandchild whose parent has ended. Numbers to stderr's file.
+const FAMILY: &str = r#"
+$| = 1;
+my $unreaped = fork // die; exit 0 unless $unreaped;
+my $between = fork // die;
+unless ($between) { my $orphan = fork // die; if ($orphan) { print "$unreaped $orphan\n"; exit } sleep 1000; exit }
+waitpid $between, 0;
+sleep 1000;
+"#;
+
+fn parent(pid: i32) -> i32 {
+    let stat = proc::text(pid, "stat");
+    stat.rsplit_once(") ").unwrap().1.split(' ').nth(1).unwrap().parse().unwrap()
+}
+
+#[track_caller]
+fn orphans_are_reaped(running: Running, log: &std::path::Path, launcher: impl Fn(&Running) -> i32) {
+    let numbers = || -> Vec<i32> {
+        let text = std::fs::read_to_string(log).unwrap_or_default();
+        text.split_whitespace().map(|number| number.parse().unwrap()).collect()
+    };
+    eventually("the family is there", || numbers().len() == 2);
+    let [unreaped, orphan] = numbers()[..] else { unreachable!() };
+    let launcher = launcher(&running);
+    let scope = |pid: i32| outside(launcher, pid);
+    eventually("the orphan is ours", || parent(scope(orphan)) == launcher);
+    let seen = scope(orphan);
+    // SAFETY: a process that lives until this.
+    unsafe { libc::kill(seen, libc::SIGKILL) };
+    eventually("the orphan is reaped", || proc::state(seen).is_none());
+    // "Not reaping" is no fault where the parent lives: tini#138.
+    let unreaped = outside(launcher, unreaped);
+    assert_eq!(proc::state(unreaped).map(|(state, _)| state), Some('Z'));
+}
+
+/// The number here of a process below this one that calls itself so in its own namespace.
+fn outside(root: i32, inner: i32) -> i32 {
+    let mut found = proc::children(root);
+    let mut at = 0;
+    while at < found.len() {
+        found.extend(proc::children(found[at]));
+        at += 1;
+    }
+    let calls_itself = |pid: &i32| {
+        let status = proc::text(*pid, "status");
+        let numbers = status.lines().find_map(|line| line.strip_prefix("NSpid:\t")).unwrap().to_owned();
+        numbers.split('\t').next_back() == Some(&inner.to_string())
+    };
+    found.into_iter().find(calls_itself).expect("it is among them")
+}
+
+#[test]
+fn orphans_are_reaped_as_subreaper() {
+    let (scenario, log) = (scenario(), tempfile::NamedTempFile::new().unwrap());
+    let launch = staying(&scenario).descriptor(1, log.reopen().unwrap()).command(["perl", "-e", FAMILY]);
+    orphans_are_reaped(redirected(launch, 1, &log), log.path(), Running::pid);
+}
+
+/// The harness gives pipes; a file takes their place.
+fn redirected(launch: crate::support::Launch, number: i32, to: &tempfile::NamedTempFile) -> Running {
+    let mut process = launch.launcher();
+    if number == 1 {
+        process.stdout(to.reopen().unwrap());
+    }
+    Running::new(process, None)
+}
+
+#[test]
+#[ignore = "needs root"]
+fn orphans_are_reaped_as_pid_1() {
+    let (scenario, log) = (scenario(), tempfile::NamedTempFile::new().unwrap());
+    let unshare = ["unshare", "--pid", "--fork", "--kill-child", "--mount-proc"];
+    let launch = staying(&scenario).under(unshare).command(["perl", "-e", FAMILY]);
+    orphans_are_reaped(redirected(launch, 1, &log), log.path(), |running| proc::children(running.pid())[0]);
+}
+
+#[test]
+fn an_orphan_does_not_keep_us() {
+    let scenario = scenario();
+    let log = tempfile::NamedTempFile::new().unwrap();
+    let script = "sleep 1000 >/dev/null 2>&1 & echo $!; exit 3";
+    let outcome = redirected(staying(&scenario).command(["sh", "-c", script]), 1, &log).finish();
+    assert_eq!(outcome.code(), Some(3));
+    let orphan: i32 = std::fs::read_to_string(log.path()).unwrap().trim().parse().unwrap();
+    // SAFETY: the test's own.
+    assert_eq!(unsafe { libc::kill(orphan, libc::SIGKILL) }, 0, "it lives on");
+}
+
+#[test]
+fn what_kills_us_kills_the_command() {
+    let scenario = scenario();
+    let running = staying(&scenario).command(["sleep", "1000"]).start();
+    let command = child(running.pid(), "sleep");
+    running.signal(libc::SIGKILL);
+    assert_eq!(running.finish().signal(), Some(libc::SIGKILL));
+    eventually("the command is gone", || proc::state(command).is_none_or(|(state, _)| state == 'Z'));
+}
+
+#[test]
+fn only_the_family_is_different() {
+    let (scenario, file) = (scenario(), tempfile::tempfile().unwrap());
+    let sleep = ["sleep", "1000"];
+    let launch = || unusual(&scenario, &file).option("--allow-core").command(sleep);
+    let direct = Running::new(launch().direct(), None).asleep_in("sleep");
+    let staying = launch().option("--init").start();
+    let command = child(staying.pid(), "sleep");
+    eventually("it sleeps", || proc::state(command).is_some_and(|(state, _)| state == 'S'));
+    let differences = Surroundings::of(command).differences(&Surroundings::of(direct.pid()));
+    let us = Some(staying.pid().to_string());
+    let expected: BTreeMap<String, _> = [("NSsid", us.clone()), ("PPid", us.clone()), ("session", us)]
+        .into_iter()
+        .map(|(name, here)| {
+            let there = if name == "PPid" { std::process::id().to_string() } else { "self".into() };
+            (name.to_owned(), (here, Some(there)))
+        })
+        .collect();
+    assert_eq!(differences, expected);
+}
+
+#[test]
+fn dispositions_and_masks_arrive_as_inherited() {
+    use std::os::unix::process::CommandExt;
+    let scenario = scenario();
+    let really_all: Vec<i32> = (1..=64).filter(|&n| n != libc::SIGKILL && n != libc::SIGSTOP).collect();
+    for (ignored, blocked) in
+        [(vec![], vec![]), (all(), vec![]), (vec![], really_all), (vec![libc::SIGCHLD], vec![libc::SIGCHLD])]
+    {
+        let mut process = staying(&scenario).command(["cat", "/proc/self/status"]).launcher();
+        let wanted = ignored.clone();
+        let mask = blocked.iter().fold(0_u64, |mask, signal| mask | 1 << (signal - 1));
+        // SAFETY: signal is async-signal-safe, and the system call has a mask of the kernel's size.
+        unsafe {
+            process.pre_exec(move || {
+                for &signal in &wanted {
+                    libc::signal(signal, libc::SIG_IGN);
+                }
+                libc::syscall(libc::SYS_rt_sigprocmask, libc::SIG_SETMASK, &mask, 0, size_of::<u64>());
+                Ok(())
+            });
+        }
+        let outcome = Running::new(process, None).finish();
+        outcome.succeeded();
+        assert_eq!(proc::signals(&outcome.text(), "SigIgn"), ignored);
+        assert_eq!(proc::signals(&outcome.text(), "SigBlk"), blocked);
+        assert_eq!(proc::signals(&outcome.text(), "SigCgt"), [0; 0]);
+    }
+}
+
+#[test]
+fn closed_descriptors_stay_closed() {
+    let scenario = scenario();
+    let launch = staying(&scenario).under(["sh", "-c", "exec 0<&- 1>&- 2>&-; exec \"$@\"", "sh"]);
+    let running = launch.command(["sleep", "1000"]).start();
+    let command = child(running.pid(), "sleep");
+    assert_eq!(proc::descriptors(command), BTreeMap::new());
+}
+
+/// A reader waits for the command's end of a pipe, and a port is free when the command has left it.
+#[test]
+fn we_hold_nothing_that_is_the_commands() {
+    let scenario = scenario();
+    let (mut read, write) = std::io::pipe().unwrap();
+    let file = File::open("/etc/passwd").unwrap();
+    let running = staying(&scenario)
+        .descriptor(7, write)
+        .descriptor(8, file)
+        .options(["--map", "K=KEY", "--file", "F=KEY"])
+        .command(["sh", "-c", "exec 7>&- >&- <&-; exec sleep 1000"])
+        .start();
+    let mut nothing = Vec::new();
+    read.read_to_end(&mut nothing).unwrap();
+    child(running.pid(), "sleep");
+    let ours = proc::descriptors(running.pid());
+    let named: Vec<(i32, &str)> =
+        ours.iter().map(|(&fd, what)| (fd, what.split(' ').next().unwrap())).collect();
+    assert!(named.contains(&(0, "/dev/null")) && named.contains(&(1, "/dev/null")), "{named:?}");
+    let inherited = ours.iter().filter(|(fd, what)| {
+        **fd > 2 && {
+            let flags = what.rsplit_once("flags:").unwrap().1.trim();
+            i64::from_str_radix(flags, 8).unwrap() & i64::from(libc::O_CLOEXEC) == 0
+        }
+    });
+    assert_eq!(inherited.collect::<Vec<_>>(), []);
+    assert!(!ours.values().any(|what| what.contains("memfd")), "{ours:?}");
+}
+
+fn variables(pid: i32, prefix: &[&str]) -> Vec<String> {
+    let text = proc::text(pid, "environ");
+    let wanted = |entry: &&str| prefix.iter().any(|prefix| entry.starts_with(prefix));
+    let mut all: Vec<String> = text.split('\0').filter(wanted).map(str::to_owned).collect();
+    all.sort();
+    all
+}
+
+#[test]
+fn variables_that_name_us_name_the_command() {
+    let scenario = scenario();
+    let names = ["LISTEN_", "WATCHDOG_", "SYSTEMD_EXEC_PID"];
+    let shell = "export LISTEN_PID=$$ WATCHDOG_PID=$$ SYSTEMD_EXEC_PID=$$; exec \"$@\"";
+    let launch = staying(&scenario).under(["sh", "-c", shell, "sh"]).env("LISTEN_FDS", "1");
+    let running = launch.descriptor(3, tempfile::tempfile().unwrap()).command(["sleep", "1000"]).start();
+    let command = child(running.pid(), "sleep");
+    let expected = [
+        "LISTEN_FDS=1".to_owned(),
+        format!("LISTEN_PID={command}"),
+        format!("SYSTEMD_EXEC_PID={command}"),
+        format!("WATCHDOG_PID={command}"),
+    ];
+    assert_eq!(variables(command, &names), expected);
+    assert!(proc::descriptors(command).contains_key(&3));
+    // Another process's are none of our business.
+    let launch = staying(&scenario).env("LISTEN_PID", "1").env("WATCHDOG_PID", "077");
+    let running = launch.command(["sleep", "1000"]).start();
+    let command = child(running.pid(), "sleep");
+    assert_eq!(variables(command, &names), ["LISTEN_PID=1", "WATCHDOG_PID=077"]);
+}
+
+#[test]
+fn systemd_is_told_who_the_service_is_before_it_runs() {
+    let scenario = scenario();
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("notify").display().to_string();
+    let name = format!("bws-exec-test-{}", std::process::id());
+    let by_name = UnixDatagram::bind_addr(&SocketAddr::from_abstract_name(&name).unwrap()).unwrap();
+    for (variable, socket) in
+        [(path.clone(), UnixDatagram::bind(&path).unwrap()), (format!("@{name}"), by_name)]
+    {
+        socket.set_read_timeout(Some(crate::support::PATIENCE)).unwrap();
+        let shell = "export SYSTEMD_EXEC_PID=$$; exec \"$@\"";
+        let ready =
+            "use Socket; socket my $s, AF_UNIX, SOCK_DGRAM, 0; my $n = $ENV{NOTIFY_SOCKET}; $n =~ s/^@/\\0/;
+            send $s, \"READY=1 $$\", 0, pack('Sa*', AF_UNIX, $n) or die $!";
+        let launch = staying(&scenario).env("NOTIFY_SOCKET", &variable).under(["sh", "-c", shell, "sh"]);
+        let running = launch.command(["perl", "-e", ready]).start();
+        let launcher = running.pid();
+        running.finish().succeeded();
+        let mut bytes = [0; 100];
+        let messages: Vec<String> = (0..3)
+            .map(|_| socket.recv(&mut bytes).map(|length| String::from_utf8_lossy(&bytes[..length]).into()))
+            .collect::<Result<_, _>>()
+            .unwrap();
+        let command = messages[1].strip_prefix("READY=1 ").expect("the command speaks second");
+        assert_eq!(messages[0], format!("MAINPID={command}\n"));
+        assert_eq!(messages[2], format!("MAINPID={launcher}\n"), "the exit code is ours");
+        // A helper that inherited the variable says nothing.
+        let helper = staying(&scenario).env("NOTIFY_SOCKET", &variable).env("SYSTEMD_EXEC_PID", "1");
+        helper.command(["true"]).run().succeeded();
+        socket.set_nonblocking(true).unwrap();
+        assert!(socket.recv(&mut bytes).is_err());
+    }
+}
+
+#[test]
+fn the_status_descriptor_tells_start_and_end() {
+    let scenario = scenario();
+    for (script, end) in
+        [("exit 3", r#"{"exit_code":3,"phase":"end"}"#), ("kill -TERM $$", r#"{"phase":"end","signal":15}"#)]
+    {
+        let (mut read, write) = std::io::pipe().unwrap();
+        let running = staying(&scenario)
+            .options(["--status-fd", "9"])
+            .descriptor(9, write)
+            .command(["sh", "-c", &format!("echo $$; {script}")])
+            .start();
+        let outcome = running.finish();
+        let mut text = String::new();
+        read.read_to_string(&mut text).unwrap();
+        let lines: Vec<&str> = text.lines().rev().collect();
+        assert_eq!(lines[0], end);
+        assert_eq!(lines[1], format!(r#"{{"phase":"spawn","pid":{}}}"#, outcome.text().trim()));
+    }
+}
