@@ -15,6 +15,7 @@ mod cache_sharing;
 mod config_profiles;
 mod container_entrypoint;
 mod container_examples;
+mod container_files;
 mod container_helper;
 mod container_inner;
 mod container_options;
