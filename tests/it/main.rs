@@ -20,6 +20,7 @@ mod container_helper;
 mod container_inner;
 mod container_options;
 mod container_peers;
+mod container_place;
 mod container_podman;
 mod container_rootless;
 mod container_socket;
