@@ -14,6 +14,7 @@ const WORLD: &str = r#"
 cd "$1"; kind=$2; shift 2
 mount -t tmpfs -o mode=755 none . && cd "$PWD" && mkdir home run
 chmod 700 run; chown 4711:4711 home run
+mount -t tmpfs -o mode=1777 none /dev/shm
 for file in passwd group subuid subgid; do
   cat /etc/$file >$file 2>/dev/null || :; touch /etc/$file
 done

@@ -327,6 +327,23 @@ fn no_tmpfs_anywhere() {
     );
 }
 
+/// No run trusts a place where the socket could be exchanged, were it the only one.
+#[test]
+#[ignore = "needs root"]
+fn a_tmpfs_of_others_alone() {
+    let (scenario, clients) = (Scenario::new().secret("NAME", "value"), clients(IMAGE));
+    let theirs = "mount --bind /var /run; mount -t tmpfs -o mode=777 none /dev/shm; exec \"$@\"";
+    let launch = launch(&scenario, &clients, SOCKET, "docker run app");
+    launch.under(["unshare", "--mount", "sh", "-ec", theirs, "sh"]).run().failed(
+        125,
+        &error(
+            "hand-over-place",
+            "the environment cannot be handed over: /dev/shm: another user may exchange what is in there",
+            "it needs a tmpfs that this user may write to: XDG_RUNTIME_DIR, /run or /dev/shm",
+        ),
+    );
+}
+
 /// The warning needs no engine, and is one however many they are.
 #[test]
 fn a_plain_run_is_warned_about() {

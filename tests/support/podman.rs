@@ -3,7 +3,7 @@
 use std::ffi::OsStr;
 use std::io::Read;
 use std::path::{Path, PathBuf};
-use std::process::{ChildStdin, Command, Output, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 
 use super::docker::tree;
 use super::journal;
@@ -12,14 +12,14 @@ pub const BASE: &str = "localhost/bws-exec-base:1";
 
 /// Its directory is removed when it is dropped.
 pub struct Podman {
-    directory: tempfile::TempDir,
+    // Before the directory that its files are in.
     journal: Option<Journal>,
+    directory: tempfile::TempDir,
 }
 
 /// A journal in a mount namespace of its own, in which podman runs. It ends with this side of the pipe.
 struct Journal {
-    namespace: PathBuf,
-    _alive: ChildStdin,
+    supervisor: Child,
 }
 
 impl Journal {
@@ -35,8 +35,18 @@ impl Journal {
             .unwrap();
         let said = supervisor.stdout.take().expect("it is piped").read(&mut [0]);
         assert_eq!(said.unwrap(), 1, "it needs root, and systemd is installed");
-        let namespace = super::proc::path(supervisor.id() as i32, "ns/mnt");
-        Self { namespace, _alive: supervisor.stdin.take().expect("it is piped") }
+        Self { supervisor }
+    }
+
+    fn namespace(&self) -> PathBuf {
+        super::proc::path(self.supervisor.id() as i32, "ns/mnt")
+    }
+}
+
+impl Drop for Journal {
+    fn drop(&mut self) {
+        drop(self.supervisor.stdin.take());
+        let _ = self.supervisor.wait();
     }
 }
 
@@ -86,7 +96,7 @@ impl Podman {
     /// What runs a program where the client runs.
     pub fn enter(&self) -> Vec<String> {
         let enter = |journal: &Journal| {
-            vec!["nsenter".to_owned(), format!("--mount={}", journal.namespace.display())]
+            vec!["nsenter".to_owned(), format!("--mount={}", journal.namespace().display())]
         };
         self.journal.as_ref().map(enter).unwrap_or_default()
     }
