@@ -18,12 +18,10 @@ a profile of `bws`; us.";
 pub const OTHER_CODES: &str = "Any other code is COMMAND's own, for we have become it.";
 
 /// A command line and what it is for. A test runs them all.
-pub const EXAMPLES: [(&str, &str); 6] = [
+pub const EXAMPLES: [(&str, &str); 7] = [
     ("bws-exec -- ./server --port 8080", "Every secret that the token can read, under its own key."),
-    (
-        "bws-exec --access-token-file /run/secrets/token --project web -- node app.js",
-        "The secrets of one project, with the token from a file.",
-    ),
+    ("bws-exec --access-token-file /run/secrets/token -- ./server", "The same, with the token from a file."),
+    ("bws-exec --project web --only 'DB_*' -- node app.js", "Some secrets of one project."),
     (
         "bws-exec --map DATABASE_URL=web/DB_URL -- sh -c 'psql \"$DATABASE_URL\"'",
         "One secret and no other, under a name of your choice. There is no shell unless you ask for one.",
