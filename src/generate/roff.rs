@@ -41,7 +41,7 @@ impl Page {
 
     /// Lines as they are to be typed.
     pub fn example(&mut self, text: &str) -> &mut Self {
-        self.line(".PP").line(".in +4n").line(".EX").text(&literal(text)).line(".EE").line(".in")
+        self.line(".PP").line(".in +2n").line(".EX").text(&literal(text)).line(".EE").line(".in")
     }
 
     pub fn finish(&mut self) -> String {

@@ -204,7 +204,7 @@ const ZSH: &str = r#"
     cat offered
 "#;
 const ZSH_CAPTURE: &str = r#"
-    fpath=(. $fpath)
+    fpath=($PWD $fpath)
     autoload -U compinit
     compinit -u -D
     compadd() {
