@@ -11,8 +11,8 @@ $CREDENTIALS_DIRECTORY/bws-access-token.";
 
 /// Where the server's address is taken from.
 pub const SERVER: &str = "\
-The server: --api-url with --identity-url, --server-url or --region; BWS_SERVER_URL; BWS_REGION; \
-a profile of `bws`; us.";
+The server is taken from, in this order: --api-url with --identity-url, --server-url or --region; \
+BWS_SERVER_URL; BWS_REGION; a profile of `bws`; else it is the cloud's region us.";
 
 /// What holds for every code that is not in the table.
 pub const OTHER_CODES: &str = "Any other code is COMMAND's own, for we have become it.";

@@ -94,8 +94,7 @@ pub fn script(options: &[Opt]) -> String {
     let (flags, letters) = letters(options);
     let names: Vec<String> =
         options.iter().flat_map(Opt::names).filter(|name| name.starts_with("--")).collect();
-    let values: String =
-        options.iter().filter_map(|option| Some(arm(option, option.value.as_ref()?)?)).collect();
+    let values: String = options.iter().filter_map(|option| arm(option, option.value.as_ref()?)).collect();
     SCRIPT
         .replace("@VALUED@", &names_before_a_value(options).join(" | "))
         .replace("@FLAGS@", &flags)

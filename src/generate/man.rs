@@ -28,6 +28,10 @@ const REFERENCE: [&str; 2] = [
      `${bws://REF|urlencode}`. The value of a secret is never read as a reference.",
 ];
 
+const KILLED: &str = "\
+A signal that arrives before COMMAND runs ends bws-exec at once, as process 1 too, where the exit status is 128 and the \
+signal's number.";
+
 const FILES: [(&str, &str); 6] = [
     ("~/.config/bws/config", "The configuration of `bws`. Only the servers of its profiles are read."),
     ("/etc/hosts, /etc/resolv.conf", "How the server's name is looked up."),
@@ -92,6 +96,7 @@ pub fn page(definition: &clap::Command, options: &[Opt]) -> String {
         page.item(&bold(&exit.code().to_string()), &sentence(exit.meaning()));
     }
     page.paragraph(help::OTHER_CODES);
+    page.paragraph(KILLED);
     errors(&mut page);
     page.section("ENVIRONMENT");
     for (name, text) in env_vars::READ {
@@ -161,8 +166,11 @@ fn errors(page: &mut Page) {
     );
     for group in slugs::GROUPS {
         let codes: Vec<String> = group.exits.iter().map(|exit| exit.code().to_string()).collect();
-        let meanings: Vec<&str> = group.exits.iter().map(|exit| exit.meaning()).collect();
-        page.subsection(&format!("Exit status {}: {}", codes.join(", "), meanings.join("; ")));
+        let meaning = match group.exits {
+            [exit] => exit.meaning(),
+            _ => "COMMAND cannot be run",
+        };
+        page.subsection(&format!("Exit status {}: {meaning}", codes.join(" or ")));
         for (slug, text) in group.slugs {
             page.item(&bold(slug), text);
         }
