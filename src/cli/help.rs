@@ -18,7 +18,7 @@ BWS_SERVER_URL; BWS_REGION; a profile of `bws`; else it is the cloud's region us
 pub const OTHER_CODES: &str = "Any other code is COMMAND's own, for we have become it.";
 
 /// A command line and what it is for. A test runs them all.
-pub const EXAMPLES: [(&str, &str); 7] = [
+pub static EXAMPLES: [(&str, &str); 7] = [
     ("bws-exec -- ./server --port 8080", "Every secret that the token can read, under its own key."),
     ("bws-exec --access-token-file /run/secrets/token -- ./server", "The same, with the token from a file."),
     ("bws-exec --project web --only 'DB_*' -- node app.js", "Some secrets of one project."),
@@ -48,7 +48,7 @@ pub fn after_help() -> String {
         text += &format!("  {:>3}  {}\n", exit.code(), exit.meaning());
     }
     text += &format!("{OTHER_CODES}\n\nExamples:");
-    for (command, _) in EXAMPLES {
+    for (command, _) in &EXAMPLES {
         text += &format!("\n  {command}");
     }
     text

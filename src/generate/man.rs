@@ -32,7 +32,7 @@ const KILLED: &str = "\
 A signal that arrives before COMMAND runs ends bws-exec at once, as process 1 too, where the exit status is 128 and the \
 signal's number.";
 
-const FILES: [(&str, &str); 6] = [
+static FILES: [(&str, &str); 6] = [
     ("~/.config/bws/config", "The configuration of `bws`. Only the servers of its profiles are read."),
     ("/etc/hosts, /etc/resolv.conf", "How the server's name is looked up."),
     (
@@ -71,7 +71,7 @@ pub fn page(definition: &clap::Command, options: &[Opt]) -> String {
     let mut page = Page::new(name, 1, env!("CARGO_PKG_VERSION"), "User Commands");
     let about = definition.get_about().map(ToString::to_string).unwrap_or_default();
     let about = about.trim_end_matches('.');
-    let summary = format!("{}{}", about[..1].to_lowercase(), &about[1..]);
+    let summary = format!("{}{}", about[..1].to_ascii_lowercase(), &about[1..]);
     page.section("NAME").raw(&format!("{} \\- {}", literal(name), literal(&summary)));
     page.section("SYNOPSIS");
     page.raw(&format!(
@@ -99,7 +99,7 @@ pub fn page(definition: &clap::Command, options: &[Opt]) -> String {
     page.paragraph(KILLED);
     errors(&mut page);
     page.section("ENVIRONMENT");
-    for (name, text) in env_vars::READ {
+    for (name, text) in &env_vars::READ {
         page.item(&bold(name), text);
     }
     page.paragraph(&format!(
@@ -110,11 +110,11 @@ pub fn page(definition: &clap::Command, options: &[Opt]) -> String {
         env_vars::OWN_PREFIX
     ));
     page.section("FILES");
-    for (path, text) in FILES {
+    for (path, text) in &FILES {
         page.item(&italic(path), text);
     }
     page.section("EXAMPLES");
-    for (command, text) in help::EXAMPLES {
+    for (command, text) in &help::EXAMPLES {
         page.paragraph(text).example(command);
     }
     page.section("SECURITY");
@@ -164,7 +164,7 @@ fn errors(page: &mut Page) {
     page.example(
         "bws-exec: error[token-missing]: no access token was given\nbws-exec: hint: set BWS_ACCESS_TOKEN …",
     );
-    for group in slugs::GROUPS {
+    for group in &slugs::GROUPS {
         let codes: Vec<String> = group.exits.iter().map(|exit| exit.code().to_string()).collect();
         let meaning = match group.exits {
             [exit] => exit.meaning(),
@@ -179,8 +179,12 @@ fn errors(page: &mut Page) {
 
 /// Texts of options have no full stop, as is the custom in `--help`.
 fn sentence(text: &str) -> String {
-    let mut letters = text.chars();
-    let first = letters.next().map(|letter| letter.to_uppercase().to_string()).unwrap_or_default();
-    let stop = if text.ends_with(['.', ']']) { "" } else { "." };
-    format!("{first}{}{stop}", letters.as_str())
+    let mut sentence = text.to_owned();
+    if let Some(first) = sentence.get_mut(..1) {
+        first.make_ascii_uppercase();
+    }
+    if !text.ends_with(['.', ']']) {
+        sentence.push('.');
+    }
+    sentence
 }

@@ -6,7 +6,7 @@ pub struct Page(String);
 impl Page {
     /// No date: one source makes one page.
     pub fn new(name: &str, section: u8, version: &str, manual: &str) -> Self {
-        let title = name.to_uppercase();
+        let title = name.to_ascii_uppercase();
         let heading =
             [title.as_str(), &section.to_string(), "", &format!("{name} {version}"), manual].map(quoted);
         Self(format!(".TH {}\n", heading.join(" ")))
