@@ -47,7 +47,7 @@ pub const SSL_CERT_FILE: &str = "SSL_CERT_FILE";
 pub const SSL_CERT_DIR: &str = "SSL_CERT_DIR";
 
 /// What is read of the environment, as the man page lists it, and `--help` by name.
-pub const READ: [(&str, &str); 22] = [
+pub static READ: [(&str, &str); 22] = [
     (ACCESS_TOKEN, "The access token. Its memory is overwritten as the first thing."),
     (ACCESS_TOKEN_FILE, "A file that holds the access token."),
     (SERVER_URL, "As --server-url."),

@@ -11,19 +11,17 @@ $CREDENTIALS_DIRECTORY/bws-access-token.";
 
 /// Where the server's address is taken from.
 pub const SERVER: &str = "\
-The server: --api-url with --identity-url, --server-url or --region; BWS_SERVER_URL; BWS_REGION; \
-a profile of `bws`; us.";
+The server is taken from, in this order: --api-url with --identity-url, --server-url or --region; \
+BWS_SERVER_URL; BWS_REGION; a profile of `bws`; else it is the cloud's region us.";
 
 /// What holds for every code that is not in the table.
 pub const OTHER_CODES: &str = "Any other code is COMMAND's own, for we have become it.";
 
 /// A command line and what it is for. A test runs them all.
-pub const EXAMPLES: [(&str, &str); 6] = [
+pub static EXAMPLES: [(&str, &str); 7] = [
     ("bws-exec -- ./server --port 8080", "Every secret that the token can read, under its own key."),
-    (
-        "bws-exec --access-token-file /run/secrets/token --project web -- node app.js",
-        "The secrets of one project, with the token from a file.",
-    ),
+    ("bws-exec --access-token-file /run/secrets/token -- ./server", "The same, with the token from a file."),
+    ("bws-exec --project web --only 'DB_*' -- node app.js", "Some secrets of one project."),
     (
         "bws-exec --map DATABASE_URL=web/DB_URL -- sh -c 'psql \"$DATABASE_URL\"'",
         "One secret and no other, under a name of your choice. There is no shell unless you ask for one.",
@@ -50,7 +48,7 @@ pub fn after_help() -> String {
         text += &format!("  {:>3}  {}\n", exit.code(), exit.meaning());
     }
     text += &format!("{OTHER_CODES}\n\nExamples:");
-    for (command, _) in EXAMPLES {
+    for (command, _) in &EXAMPLES {
         text += &format!("\n  {command}");
     }
     text

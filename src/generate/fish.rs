@@ -30,7 +30,9 @@ function __bws_exec_command
 end
 
 function __bws_exec_complete_command
-    complete -C (string join ' ' -- (__bws_exec_command) (commandline -ct))
+    set -l words (__bws_exec_command) (commandline -ct)
+    # Without a COMMAND before it, a word with a dash is an option of ours.
+    string match -q -- '-*' $words[1]; or complete -C (string join ' ' -- $words)
 end
 
 complete -c bws-exec -f

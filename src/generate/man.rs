@@ -28,7 +28,11 @@ const REFERENCE: [&str; 2] = [
      `${bws://REF|urlencode}`. The value of a secret is never read as a reference.",
 ];
 
-const FILES: [(&str, &str); 6] = [
+const KILLED: &str = "\
+A signal that arrives before COMMAND runs ends bws-exec at once, as process 1 too, where the exit status is 128 and the \
+signal's number.";
+
+static FILES: [(&str, &str); 6] = [
     ("~/.config/bws/config", "The configuration of `bws`. Only the servers of its profiles are read."),
     ("/etc/hosts, /etc/resolv.conf", "How the server's name is looked up."),
     (
@@ -67,7 +71,7 @@ pub fn page(definition: &clap::Command, options: &[Opt]) -> String {
     let mut page = Page::new(name, 1, env!("CARGO_PKG_VERSION"), "User Commands");
     let about = definition.get_about().map(ToString::to_string).unwrap_or_default();
     let about = about.trim_end_matches('.');
-    let summary = format!("{}{}", about[..1].to_lowercase(), &about[1..]);
+    let summary = format!("{}{}", about[..1].to_ascii_lowercase(), &about[1..]);
     page.section("NAME").raw(&format!("{} \\- {}", literal(name), literal(&summary)));
     page.section("SYNOPSIS");
     page.raw(&format!(
@@ -92,9 +96,10 @@ pub fn page(definition: &clap::Command, options: &[Opt]) -> String {
         page.item(&bold(&exit.code().to_string()), &sentence(exit.meaning()));
     }
     page.paragraph(help::OTHER_CODES);
+    page.paragraph(KILLED);
     errors(&mut page);
     page.section("ENVIRONMENT");
-    for (name, text) in env_vars::READ {
+    for (name, text) in &env_vars::READ {
         page.item(&bold(name), text);
     }
     page.paragraph(&format!(
@@ -105,11 +110,11 @@ pub fn page(definition: &clap::Command, options: &[Opt]) -> String {
         env_vars::OWN_PREFIX
     ));
     page.section("FILES");
-    for (path, text) in FILES {
+    for (path, text) in &FILES {
         page.item(&italic(path), text);
     }
     page.section("EXAMPLES");
-    for (command, text) in help::EXAMPLES {
+    for (command, text) in &help::EXAMPLES {
         page.paragraph(text).example(command);
     }
     page.section("SECURITY");
@@ -159,10 +164,13 @@ fn errors(page: &mut Page) {
     page.example(
         "bws-exec: error[token-missing]: no access token was given\nbws-exec: hint: set BWS_ACCESS_TOKEN …",
     );
-    for group in slugs::GROUPS {
+    for group in &slugs::GROUPS {
         let codes: Vec<String> = group.exits.iter().map(|exit| exit.code().to_string()).collect();
-        let meanings: Vec<&str> = group.exits.iter().map(|exit| exit.meaning()).collect();
-        page.subsection(&format!("Exit status {}: {}", codes.join(", "), meanings.join("; ")));
+        let meaning = match group.exits {
+            [exit] => exit.meaning(),
+            _ => "COMMAND cannot be run",
+        };
+        page.subsection(&format!("Exit status {}: {meaning}", codes.join(" or ")));
         for (slug, text) in group.slugs {
             page.item(&bold(slug), text);
         }
@@ -171,8 +179,12 @@ fn errors(page: &mut Page) {
 
 /// Texts of options have no full stop, as is the custom in `--help`.
 fn sentence(text: &str) -> String {
-    let mut letters = text.chars();
-    let first = letters.next().map(|letter| letter.to_uppercase().to_string()).unwrap_or_default();
-    let stop = if text.ends_with(['.', ']']) { "" } else { "." };
-    format!("{first}{}{stop}", letters.as_str())
+    let mut sentence = text.to_owned();
+    if let Some(first) = sentence.get_mut(..1) {
+        first.make_ascii_uppercase();
+    }
+    if !text.ends_with(['.', ']']) {
+        sentence.push('.');
+    }
+    sentence
 }

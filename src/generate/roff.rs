@@ -6,11 +6,10 @@ pub struct Page(String);
 impl Page {
     /// No date: one source makes one page.
     pub fn new(name: &str, section: u8, version: &str, manual: &str) -> Self {
-        let title = name.to_uppercase();
+        let title = name.to_ascii_uppercase();
         let heading =
             [title.as_str(), &section.to_string(), "", &format!("{name} {version}"), manual].map(quoted);
-        // No hyphenation and no adjustment: a name that is broken or stretched cannot be copied.
-        Self(format!(".TH {}\n.nh\n.ad l\n", heading.join(" ")))
+        Self(format!(".TH {}\n", heading.join(" ")))
     }
 
     pub fn section(&mut self, title: &str) -> &mut Self {
@@ -23,7 +22,7 @@ impl Page {
 
     /// A paragraph, in the markup of [`marked`].
     pub fn paragraph(&mut self, text: &str) -> &mut Self {
-        self.line(".PP").text(&marked(text))
+        self.line(".PP").prose(text)
     }
 
     /// Text that is set already.
@@ -37,12 +36,12 @@ impl Page {
 
     /// A term, already set, and what it means.
     pub fn item(&mut self, term: &str, text: &str) -> &mut Self {
-        self.line(".TP").text(term).text(&marked(text))
+        self.line(".TP").text(term).prose(text)
     }
 
     /// Lines as they are to be typed.
     pub fn example(&mut self, text: &str) -> &mut Self {
-        self.line(".PP").line(".in +4n").line(".EX").text(&literal(text)).line(".EE").line(".in")
+        self.line(".PP").line(".in +2n").line(".EX").text(&literal(text)).line(".EE").line(".in")
     }
 
     pub fn finish(&mut self) -> String {
@@ -55,7 +54,13 @@ impl Page {
         self
     }
 
-    /// Text that no line of which is taken for a macro.
+    /// Neither hyphenated nor adjusted, for a name that is broken or stretched cannot be copied. The
+    /// macros set both anew, so it is said each time.
+    fn prose(&mut self, text: &str) -> &mut Self {
+        self.line(".nh").line(".ad l").text(&marked(text))
+    }
+
+    /// Text of which no line is taken for a macro.
     fn text(&mut self, text: &str) -> &mut Self {
         for line in text.lines() {
             if line.starts_with(['.', '\'']) {
@@ -133,6 +138,6 @@ mod tests {
         assert_eq!(marked("see (--map), `a-b`"), r"see (\fB\-\-map\fR), \fBa\-b\fR");
         let mut page = Page::new("x", 1, "1", "m");
         let page = page.paragraph(".SH is no macro\n'nor this").finish();
-        assert!(page.ends_with(".PP\n\\&.SH is no macro\n\\(aqnor this\n"), "{page}");
+        assert!(page.ends_with(".PP\n.nh\n.ad l\n\\&.SH is no macro\n\\(aqnor this\n"), "{page}");
     }
 }

@@ -46,6 +46,7 @@ mod fault_table;
 mod files;
 mod files_exchanged;
 mod files_mounted;
+mod generate;
 mod hostile;
 mod house;
 mod hygiene;
