@@ -58,6 +58,7 @@ mod static_binary;
 mod supervise;
 mod supervise_processes;
 mod supervise_signals;
+mod supervise_start;
 mod supervise_terminal;
 mod token_secrecy;
 mod token_sources;
