@@ -85,7 +85,7 @@ pub fn send(to: i32, signal: c_int) -> io::Result<()> {
 pub fn stop(signal: c_int, everyone: bool) -> bool {
     let to = if everyone { 0 } else { std::process::id() as i32 };
     let _ = send(to, signal);
-    exchange_mask(Some(u64::MAX & !super::bit(signal)));
+    exchange_mask(Some(!super::bit(signal)));
     exchange_mask(Some(u64::MAX));
     let mut pending = 0_u64;
     // SAFETY: a mask of the size that is passed. A stop takes back an earlier SIGCONT, so this one is later.
@@ -105,7 +105,7 @@ pub fn die_of(signal: c_int) {
         set_disposition(signal, libc::SIG_DFL);
     }
     let _ = send(std::process::id() as i32, signal);
-    exchange_mask(Some(u64::MAX & !super::bit(signal)));
+    exchange_mask(Some(!super::bit(signal)));
 }
 
 /// Closes what the command has inherited and we need no more: whoever waits for the last reader or
