@@ -196,13 +196,13 @@ impl Block {
     }
 
     fn strings(&self) -> Result<Vec<EnvString<'_>>, Error> {
-        let string = |entry| match entry {
-            &Entry::Text(ref range) => CStr::from_bytes_with_nul(&self.bytes[range.clone()])
+        let strings = self.entries.iter().map(|entry| match entry {
+            Entry::Text(range) => CStr::from_bytes_with_nul(&self.bytes[range.clone()])
                 .map(EnvString::Fixed)
                 .map_err(|_| Error::Internal("a variable contains NUL".into())),
             Entry::OwnPid(variable) => Ok(EnvString::Pid(variable)),
-        };
-        self.entries.iter().map(string).collect()
+        });
+        strings.collect()
     }
 }
 

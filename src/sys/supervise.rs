@@ -85,7 +85,7 @@ pub fn send(to: i32, signal: c_int) -> io::Result<()> {
 pub fn stop(signal: c_int, everyone: bool) -> bool {
     let to = if everyone { 0 } else { std::process::id() as i32 };
     let _ = send(to, signal);
-    exchange_mask(Some(u64::MAX & !super::bit(signal)));
+    exchange_mask(Some(!super::bit(signal)));
     exchange_mask(Some(u64::MAX));
     let mut pending = 0_u64;
     // SAFETY: a mask of the size that is passed. A stop takes back an earlier SIGCONT, so this one is later.
@@ -98,17 +98,14 @@ pub fn was_ignored(signal: c_int) -> bool {
     super::IGNORED.load(super::Relaxed) & super::bit(signal) != 0
 }
 
-/// Dies of this signal, without a core dump: whoever died of it first may have left one. Returns only
-/// as PID 1, whom the kernel lets no signal kill from inside.
+/// Dies of this signal. There is no second core dump, for we are not dumpable. Returns only as PID 1,
+/// whom the kernel lets no signal kill from inside.
 pub fn die_of(signal: c_int) {
-    let none = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
-    // SAFETY: a struct that outlives the call.
-    unsafe { libc::setrlimit(libc::RLIMIT_CORE, &none) };
     if signal != libc::SIGKILL {
         set_disposition(signal, libc::SIG_DFL);
     }
     let _ = send(std::process::id() as i32, signal);
-    exchange_mask(Some(u64::MAX & !super::bit(signal)));
+    exchange_mask(Some(!super::bit(signal)));
 }
 
 /// Closes what the command has inherited and we need no more: whoever waits for the last reader or

@@ -11,13 +11,13 @@ pub fn staying(scenario: &Scenario) -> Launch {
     scenario.launch().option("--init")
 }
 
-/// The one child of a launcher, once it is this program.
+/// The one child of a launcher, once it sleeps in this program.
 #[track_caller]
 pub fn child(launcher: i32, program: &str) -> i32 {
     let mut found = 0;
     eventually(&format!("{program} runs"), || {
         found = proc::children(launcher).first().copied().unwrap_or_default();
-        proc::state(found).is_some_and(|(_, name)| name == program)
+        proc::state(found) == Some(('S', program.to_owned()))
     });
     found
 }
@@ -46,6 +46,15 @@ fn a_death_by_a_signal_is_ours_too_without_a_core() {
         assert_eq!((outcome.signal(), outcome.stderr.as_str()), (Some(signal), ""), "{signal}");
         assert!(!std::os::unix::process::ExitStatusExt::core_dumped(&outcome.status), "{signal}");
     }
+}
+
+#[test]
+fn secrets_arrive_in_variables_and_files() {
+    let script = "cat \"$F\"; printf ' %s' \"$M\"";
+    let scenario = scenario();
+    let launch = staying(&scenario).options(["--map", "M=KEY", "--file", "F=KEY"]);
+    let outcome = launch.command(["sh", "-c", script]).run();
+    assert_eq!(outcome.succeeded().text(), "value value");
 }
 
 /// Those that end a process by default.

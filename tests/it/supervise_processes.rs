@@ -3,8 +3,11 @@
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::Read;
+use std::os::fd::AsFd;
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
+
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use crate::supervise::{child, scenario, staying};
 use crate::support::proc::{self, Surroundings};
@@ -102,7 +105,7 @@ fn an_orphan_does_not_keep_us() {
 #[test]
 fn what_kills_us_kills_the_command() {
     let scenario = scenario();
-    let running = staying(&scenario).command(["sleep", "1000"]).start();
+    let running = staying(&scenario).command(["sh", "-c", "exec sleep 1000 >/dev/null 2>&1"]).start();
     let command = child(running.pid(), "sleep");
     running.signal(libc::SIGKILL);
     assert_eq!(running.finish().signal(), Some(libc::SIGKILL));
@@ -180,6 +183,9 @@ fn we_hold_nothing_that_is_the_commands() {
         .options(["--map", "K=KEY", "--file", "F=KEY"])
         .command(["sh", "-c", "exec 7>&- >&- <&-; exec sleep 1000"])
         .start();
+    let mut ended = [PollFd::new(read.as_fd(), PollFlags::POLLIN)];
+    let patience = PollTimeout::try_from(crate::support::PATIENCE).unwrap();
+    assert_eq!(poll(&mut ended, patience), Ok(1), "nobody holds the other end");
     let mut nothing = Vec::new();
     read.read_to_end(&mut nothing).unwrap();
     child(running.pid(), "sleep");
