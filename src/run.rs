@@ -80,7 +80,7 @@ fn stages(args: Args, token: Option<TokenText>, mut host: Host, report: &Report)
         }
         other => other,
     };
-    let snapshot = Source::new(&plan, &servers, token, report).load()?;
+    let snapshot = Source::new(&plan, &servers, token, report).load()?.snapshot;
     report.phase(Phase::Resolve);
     let inherited = container.as_ref().map_or(&host.environment, |container| &container.references);
     let mut environment = EnvPlan::build(&snapshot, &plan.environment, inherited);
