@@ -1,12 +1,13 @@
 //! What was typed. One definition, from which `--help` comes too. No meaning, no I/O.
 
 mod command_line;
+pub mod help;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{ArgAction, Parser, ValueEnum};
+use clap::{ArgAction, Parser, ValueEnum, ValueHint};
 
 pub use command_line::{CommandLine, Parsed};
 
@@ -26,7 +27,7 @@ use crate::env::OnConflict;
     version,
     max_term_width = 100,
     override_usage = "bws-exec [OPTIONS] [--] COMMAND [ARG]...",
-    after_help = AFTER_HELP
+    after_help = help::after_help()
 )]
 pub struct Args {
     /// Read the access token from descriptor N, to its end
@@ -65,7 +66,7 @@ pub struct Args {
     pub deadline: Option<Duration>,
 
     /// Keep a sealed copy of the secrets, and the session, in our own directory below DIR
-    #[arg(long, value_name = "DIR", help_heading = CACHE)]
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath, help_heading = CACHE)]
     pub cache_dir: Option<PathBuf>,
     /// Use no copy whose last successful login is longer ago [default: 24h]
     #[arg(long, value_name = "DURATION", value_parser = parse_duration, help_heading = CACHE)]
@@ -195,6 +196,10 @@ pub struct Args {
     #[arg(short, long, action = ArgAction::Count, help_heading = DIAGNOSTICS)]
     pub verbose: u8,
 
+    /// Print the man page, or what makes a shell complete our options and then COMMAND's
+    #[arg(long, value_enum, value_name = "KIND", help_heading = DIAGNOSTICS)]
+    pub generate: Option<Generated>,
+
     /// The command to become, and its arguments, which are handed on untouched
     #[arg(value_name = "COMMAND", trailing_var_arg = true, hide = true)]
     pub command: Vec<OsString>,
@@ -208,31 +213,20 @@ const ENVIRONMENT: &str = "Environment";
 const PROCESS: &str = "Process";
 const DIAGNOSTICS: &str = "Diagnostics";
 
-const AFTER_HELP: &str = "\
-The access token is taken from, in this order: one of the three options; BWS_ACCESS_TOKEN;
-BWS_ACCESS_TOKEN_FILE; a descriptor named bws-access-token in LISTEN_FDNAMES;
-$CREDENTIALS_DIRECTORY/bws-access-token.
-
-The server: --api-url with --identity-url, --server-url or --region; BWS_SERVER_URL; BWS_REGION;
-a profile of `bws`; us.
-Other variables: BWS_CONFIG_FILE, BWS_PROFILE, BWS_UUIDS_AS_KEYNAMES, BWS_EXEC_PROJECT,
-BWS_EXEC_DEADLINE, BWS_EXEC_CACHE_DIR, BWS_EXEC_MAX_STALE, BWS_EXEC_MAX_AGE, SSL_CERT_FILE,
-SSL_CERT_DIR, HTTPS_PROXY, NO_PROXY.
-
-Exit codes: 125 we failed for good, 75 we failed and trying again may help, 126 COMMAND cannot be
-executed, 127 COMMAND not found. Any other is COMMAND's own, for we have become it.
-
-Examples:
-  bws-exec -- ./server --port 8080
-  bws-exec --access-token-file /run/secrets/token --project web -- node app.js
-  bws-exec --file TLS_KEY=web/TLS_KEY -- ./server
-  bws-exec --map DATABASE_URL=web/DB_URL -- sh -c 'psql \"$DATABASE_URL\"'";
-
 /// `--dry-run=FORMAT`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum DryRunFormat {
     Text,
     Json,
+}
+
+/// `--generate KIND`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Generated {
+    Man,
+    CompleteBash,
+    CompleteZsh,
+    CompleteFish,
 }
 
 impl ValueEnum for OnConflict {

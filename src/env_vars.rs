@@ -32,6 +32,9 @@ pub const NOTIFY_SOCKET: &str = "NOTIFY_SOCKET";
 pub const WATCHDOG_PID: &str = "WATCHDOG_PID";
 pub const SYSTEMD_EXEC_PID: &str = "SYSTEMD_EXEC_PID";
 
+/// `systemd.exec(5)`: which file stderr is, if it leads to the journal.
+pub const JOURNAL_STREAM: &str = "JOURNAL_STREAM";
+
 /// Where docker's and podman's clients look for an engine, and where files in memory are.
 pub const DOCKER_HOST: &str = "DOCKER_HOST";
 pub const CONTAINER_HOST: &str = "CONTAINER_HOST";
@@ -42,6 +45,40 @@ pub const HOME: &str = "HOME";
 pub const PATH: &str = "PATH";
 pub const SSL_CERT_FILE: &str = "SSL_CERT_FILE";
 pub const SSL_CERT_DIR: &str = "SSL_CERT_DIR";
+
+/// What is read of the environment, as the man page lists it, and `--help` by name.
+pub const READ: [(&str, &str); 22] = [
+    (ACCESS_TOKEN, "The access token. Its memory is overwritten as the first thing."),
+    (ACCESS_TOKEN_FILE, "A file that holds the access token."),
+    (SERVER_URL, "As --server-url."),
+    (REGION, "As --region."),
+    (CONFIG_FILE, "As --config-file."),
+    (PROFILE, "As --profile."),
+    (UUIDS_AS_KEYNAMES, "As --uuids-as-keynames: true or false."),
+    (PROJECT, "As --project, if neither that nor --all is given."),
+    (DEADLINE, "As --deadline."),
+    (CACHE_DIR, "As --cache-dir."),
+    (MAX_STALE, "As --max-stale."),
+    (MAX_AGE, "As --max-age."),
+    (CREDENTIALS_DIRECTORY, "Where systemd puts credentials. The token is the one called bws-access-token."),
+    (
+        LISTEN_FDNAMES,
+        "With LISTEN_FDS and LISTEN_PID: descriptors that systemd hands over. The one called bws-access-token is \
+         read and closed; the others move down, and all three variables are rewritten for COMMAND.",
+    ),
+    (SSL_CERT_FILE, "Certificates to trust instead of the system's; --ca-file adds to them."),
+    (SSL_CERT_DIR, "Directories of such certificates."),
+    ("HTTPS_PROXY", "The proxy to the server. ALL_PROXY and names in lower case are read too."),
+    ("NO_PROXY", "Hosts that are asked without the proxy."),
+    (HOME, "Where the configuration of `bws` is, unless --config-file says."),
+    (PATH, "Where COMMAND is looked for."),
+    (
+        DOCKER_HOST,
+        "Where --container looks for the engine, as its client does. For podman: CONTAINER_HOST and \
+         CONTAINER_CONNECTION.",
+    ),
+    (XDG_RUNTIME_DIR, "Where --container makes its directory, if that is in memory."),
+];
 
 /// Whether the command may never see a variable of this name: it leads to the token, or steers us.
 pub fn is_ours(name: &[u8]) -> bool {

@@ -4,6 +4,7 @@
 
 mod class;
 mod hint;
+pub mod slugs;
 
 pub use class::Class;
 
@@ -251,7 +252,8 @@ impl Error {
         Self::Usage { message: message.into(), hint: hint.into() }
     }
 
-    /// The stable word in brackets that scripts and the documentation refer to.
+    /// The stable word in brackets that scripts and the documentation refer to. A new one goes into
+    /// [`slugs`] too.
     pub const fn slug(&self) -> &'static str {
         match self {
             Self::Usage { .. } => "usage",

@@ -25,6 +25,21 @@ pub enum Exit {
 }
 
 impl Exit {
+    /// All but success.
+    pub const FAILURES: [Self; 4] = [Self::Unavailable, Self::Failed, Self::NotExecutable, Self::NotFound];
+
+    pub const fn meaning(self) -> &'static str {
+        match self {
+            Self::Success => "--help, --version, --generate, or a --dry-run that found nothing wrong",
+            Self::Unavailable => "we failed, and trying again may help",
+            Self::Failed => "we failed, and trying again will not help",
+            Self::NotExecutable => "COMMAND was found and cannot be executed",
+            Self::NotFound => "COMMAND was not found",
+            Self::Command(_) => "COMMAND's own",
+            Self::Killed(_) => "COMMAND died of a signal, 128 less than this",
+        }
+    }
+
     /// The code the parent sees.
     pub const fn code(self) -> u8 {
         match self {

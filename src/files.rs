@@ -84,6 +84,7 @@ impl Files {
                 mount.zip(path.file_name()).inspect(|(mount, name)| mount.remove(name));
             }
         }
+        environment.warnings.extend(self.mounts.iter_mut().filter_map(|mount| mount.warning.take()));
         // Inner ones first; a file that is open for writing would be in the way.
         for mount in self.mounts.iter().rev() {
             if let Err(error) = mount.make_read_only() {

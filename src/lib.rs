@@ -15,6 +15,7 @@
 //! |---|---|
 //! | `run` | the pipeline, one line a stage |
 //! | `dry_run` | what `--dry-run` shows |
+//! | `generate` | the man page, completions, from the definition of the command line |
 //! | `source` | where a snapshot comes from |
 //! | `plan` | typed + variables -> what it means |
 //! | `config` | what is read besides: tokens, profiles of `bws`, env files, the status descriptor |
@@ -53,6 +54,7 @@ mod error;
 mod exec;
 mod exit;
 mod files;
+mod generate;
 mod host;
 mod ids;
 mod plan;

@@ -1,15 +1,16 @@
-//! Reading files that others name: bounded in time and size, whatever they turn out to be.
+//! Files that others name: read within bounds of time and size, whatever they turn out to be; whether they
+//! are in memory, and whether somebody else may exchange them.
 
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
-use std::os::unix::fs::OpenOptionsExt;
-use std::path::Path;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::statfs::{FsType, TMPFS_MAGIC, fstatfs};
-use nix::unistd::read;
+use nix::unistd::{geteuid, read};
 
 use crate::deadline::Deadline;
 
@@ -45,6 +46,26 @@ pub fn is_in_memory(file: &File) -> bool {
     /// `RAMFS_MAGIC` of linux/magic.h, which systemd uses for credentials where it can.
     const RAMFS_MAGIC: FsType = FsType(0x8584_58f6);
     fstatfs(file).is_ok_and(|fs| matches!(fs.filesystem_type(), TMPFS_MAGIC | RAMFS_MAGIC))
+}
+
+/// What on the way to `path`, itself included, another user may put something else in the place of. Only
+/// root's directories and ours are safe, and only where nobody else may write, or may remove what is ours
+/// (the sticky bit). Whoever owns `/` could do it anyway: in a user namespace that is not 0.
+pub fn exchangeable(path: &Path) -> io::Result<Option<PathBuf>> {
+    let path = path.canonicalize()?;
+    let root = path.ancestors().last().unwrap_or(&path).metadata()?.uid();
+    let trusted = |owner: u32| [0, root, geteuid().as_raw()].contains(&owner);
+    for (below, directory) in path.ancestors().zip(path.ancestors().skip(1)) {
+        let status = directory.metadata()?;
+        let safe = match status.mode() & 0o1022 {
+            0 | 0o1000 => true,
+            mode => mode & 0o1000 != 0 && trusted(below.symlink_metadata()?.uid()),
+        };
+        if !(safe && trusted(status.uid())) {
+            return Ok(Some(below.into()));
+        }
+    }
+    Ok(None)
 }
 
 /// Reads to the end, or until the buffer is full. The buffer never moves, so that no copy stays behind.

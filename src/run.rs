@@ -12,6 +12,7 @@ use crate::error::Error;
 use crate::exec::{self, ExecPlan, Program};
 use crate::exit::Exit;
 use crate::files::Files;
+use crate::generate;
 use crate::host::Host;
 use crate::plan::{self, RunPlan};
 use crate::report::{self, Phase, Report};
@@ -29,11 +30,16 @@ pub fn run() -> Exit {
     host.harden(command_line.allow_core);
     let token = command_line.token.take();
     match command_line.parse() {
-        Ok(Parsed::Print(text)) => match report::print(&text) {
-            Ok(()) => Exit::Success,
-            Err(error) => failed(&Report::default(), &error),
-        },
+        Ok(Parsed::Print(text)) => print(&text),
+        Ok(Parsed::Generate(what)) => print(&generate::text(what)),
         Ok(Parsed::Run(args)) => launch(*args, token, host),
+        Err(error) => failed(&Report::default(), &error),
+    }
+}
+
+fn print(text: &str) -> Exit {
+    match report::print(text) {
+        Ok(()) => Exit::Success,
         Err(error) => failed(&Report::default(), &error),
     }
 }

@@ -5,7 +5,7 @@ use std::ffi::OsString;
 use clap::error::ErrorKind;
 use clap::{CommandFactory, FromArgMatches};
 
-use super::Args;
+use super::{Args, Generated};
 use crate::error::Error;
 use crate::host::Host;
 use crate::sys;
@@ -36,6 +36,8 @@ pub enum Parsed {
     Run(Box<Args>),
     /// `--help` or `--version`: print and end.
     Print(String),
+    /// `--generate`: the same, with a text that takes some making.
+    Generate(Generated),
 }
 
 impl CommandLine {
@@ -91,6 +93,7 @@ impl CommandLine {
         let name = OsString::from("bws-exec");
         let matches = self.definition.try_get_matches_from([name].into_iter().chain(self.arguments));
         match matches.and_then(|matches| Args::from_arg_matches(&matches)) {
+            Ok(Args { generate: Some(what), .. }) => Ok(Parsed::Generate(what)),
             Ok(args) => Ok(Parsed::Run(Box::new(args))),
             Err(error) if !error.use_stderr() => Ok(Parsed::Print(error.to_string())),
             Err(error) => Err(usage(&error)),

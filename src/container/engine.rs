@@ -32,9 +32,7 @@ pub struct Client<'a> {
 
 impl Client<'_> {
     fn var(&self, name: &str) -> Option<&OsStr> {
-        let entry = self.environment.iter().find(|entry| inherit::name(entry) == Some(name.as_bytes()))?;
-        let value = OsStr::from_bytes(&entry[name.len() + 1..]);
-        (!value.is_empty()).then_some(value)
+        variable(self.environment, name)
     }
 
     /// Files of this machine can be mounted only where the engine is on this machine.
@@ -205,6 +203,13 @@ impl Client<'_> {
     fn fault(&self, doing: &str, problem: &str) -> Error {
         Error::Engine { command: format!("{} {doing}", self.call.engine.name()), problem: problem.into() }
     }
+}
+
+/// What is set and not empty.
+pub fn variable<'a>(environment: &'a [Entry], name: &str) -> Option<&'a OsStr> {
+    let entry = environment.iter().find(|entry| inherit::name(entry) == Some(name.as_bytes()))?;
+    let value = OsStr::from_bytes(&entry[name.len() + 1..]);
+    (!value.is_empty()).then_some(value)
 }
 
 /// As images name it.

@@ -5,89 +5,28 @@
 //! our user may enter, and reaches the container as a mounted file. Who connects is asked for by the
 //! kernel's own record, and its control group must name the container of `--cidfile`. And it is given once.
 
-use std::fs::{self, DirBuilder, Permissions};
-use std::io::Write as _;
+use std::ffi::OsStr;
+use std::io::{self, ErrorKind, Write as _};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
-use std::os::unix::net::{UnixListener, UnixStream};
-use std::path::{Path, PathBuf};
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::statfs::{TMPFS_MAGIC, statfs};
+use nix::sys::stat::{SFlag, fstat};
 use zeroize::Zeroizing;
 
+use super::peer;
+use super::place::Place;
 use crate::error::Error;
-use crate::random;
 use crate::report::Report;
 use crate::sys;
 
-/// How long the container may take from when it was made until it asks.
+/// How long the container may take from when it was made until it has its environment.
 const PATIENCE: Duration = Duration::from_secs(30);
-/// How often we look whether the engine has written the container's id.
+/// How often we look whether the engine's client has written the container's id.
 const INTERVAL: Duration = Duration::from_millis(50);
-
-/// A directory of this run alone, in memory, with the socket. Removed when dropped.
-#[derive(Debug)]
-pub struct Place {
-    directory: PathBuf,
-    pub socket: PathBuf,
-    /// Where the engine writes the container's id, unless the operator named a place.
-    pub cidfile: PathBuf,
-    listener: UnixListener,
-}
-
-impl Place {
-    pub fn make(runtime_directory: Option<PathBuf>) -> Result<Self, Error> {
-        let mut problem = "no directory is on a tmpfs".to_owned();
-        let usual = ["/run", "/dev/shm"].map(PathBuf::from);
-        for parent in runtime_directory.into_iter().chain(usual) {
-            let in_memory = statfs(&parent).is_ok_and(|fs| fs.filesystem_type() == TMPFS_MAGIC);
-            if !in_memory || !parent.is_absolute() || !is_safe(&parent) {
-                continue;
-            }
-            match Self::inside(&parent) {
-                Ok(place) => return Ok(place),
-                Err(cause) => problem = format!("{}: {cause}", parent.display()),
-            }
-        }
-        Err(Error::HandOverPlace { problem })
-    }
-
-    fn inside(parent: &Path) -> std::io::Result<Self> {
-        let directory = parent.join(format!("bws-exec.{:032x}", u128::from_ne_bytes(random::bytes()?)));
-        DirBuilder::new().mode(0o700).create(&directory)?;
-        // Whatever the umask took away.
-        fs::set_permissions(&directory, Permissions::from_mode(0o700))?;
-        let socket = directory.join("socket");
-        let listener = UnixListener::bind(&socket)?;
-        // The container's user may be anybody; nobody else comes through the directory.
-        fs::set_permissions(&socket, Permissions::from_mode(0o666))?;
-        listener.set_nonblocking(true)?;
-        Ok(Self { cidfile: directory.join("cid"), directory, socket, listener })
-    }
-}
-
-/// Whether nobody but root and us can exchange what we make in there.
-fn is_safe(parent: &Path) -> bool {
-    fs::metadata(parent).is_ok_and(|status| {
-        let (owner, mode) = (status.uid(), status.mode());
-        let ours = owner == 0 || owner == nix::unistd::geteuid().as_raw();
-        ours && (mode & 0o022 == 0 || mode & 0o1000 != 0)
-    })
-}
-
-impl Place {
-    fn remove(&self) {
-        let _ = fs::remove_dir_all(&self.directory);
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        self.remove();
-    }
-}
 
 /// The helper, before it is one.
 pub struct Helper<'a> {
@@ -96,6 +35,8 @@ pub struct Helper<'a> {
     pub frame: Zeroizing<Vec<u8>>,
     /// Whether the client ends as soon as the container runs.
     pub detached: bool,
+    /// Whether stderr stays open after the client's end.
+    pub speaks: bool,
     pub report: &'a Report,
 }
 
@@ -103,11 +44,10 @@ impl Helper<'_> {
     /// Leaves a process behind that serves the container for as long as this process runs, which is about
     /// to become the engine's client. It is no child of the client, so that it needs no reaping.
     pub fn start(self) -> Result<(), Error> {
-        let fault = |cause: std::io::Error| Error::HandOverPlace { problem: cause.to_string() };
+        let fault = |cause: io::Error| Error::HandOverPlace { problem: cause.to_string() };
         let client = sys::open_process(std::process::id()).map_err(fault)?;
-        let kept = [self.place.listener.as_raw_fd(), client.as_raw_fd()];
-        // Whoever waits for the end of a client's output must not wait for us.
-        sys::in_background(&kept, !self.detached, || {
+        let kept = [self.place.listener().as_raw_fd(), client.as_raw_fd()];
+        sys::in_background(&kept, self.speaks, || {
             self.serve(client.as_fd());
             self.place.remove();
         })
@@ -118,28 +58,22 @@ impl Helper<'_> {
     }
 
     fn serve(&self, client: BorrowedFd<'_>) {
-        let mut until = None;
+        // Whoever connects meanwhile waits: nobody can be told from others yet.
+        let Some((id, until)) = self.made(client) else { return };
+        // A client that makes a container in the background ends before the container asks.
+        let end = Until { at: until, client: (!self.detached).then_some(client) };
         let mut refused = false;
         loop {
-            let id = container_id(&self.cidfile);
-            if id.is_some() && until.is_none() {
-                until = Some(Instant::now() + PATIENCE);
-            }
-            if until.is_some_and(|until| Instant::now() >= until) {
-                self.report.warning("the container did not ask for its environment within 30s");
-                return;
-            }
-            // A client that makes a container in the background ends before the container asks.
-            if sys::has_ended(client) && !(self.detached && container_id(&self.cidfile).is_some()) {
-                return;
-            }
-            let left = until.map_or(INTERVAL, |until| until.saturating_duration_since(Instant::now()));
-            if !self.wait(left.min(PATIENCE), client) {
-                continue;
+            match end.wait(self.place.listener(), PollFlags::POLLIN) {
+                Ok(()) => {}
+                Err(ErrorKind::TimedOut) => {
+                    return self.report.warning("the container did not ask for its environment within 30s");
+                }
+                Err(_) => return,
             }
             let Ok((peer, _)) = self.place.listener.accept() else { continue };
-            if container_id(&self.cidfile).is_some_and(|id| is_of_container(&peer, &id)) {
-                if self.give(peer).is_err() {
+            if peer::is_of_container(&peer, &id) {
+                if end.give(peer, &self.frame).is_err() {
                     self.report.warning("the container did not take the whole of its environment");
                 }
                 return;
@@ -152,83 +86,139 @@ impl Helper<'_> {
         }
     }
 
-    /// Whether somebody asks, within this time or before the client ends.
-    fn wait(&self, time: Duration, client: BorrowedFd<'_>) -> bool {
-        let listener = PollFd::new(self.place.listener.as_fd(), PollFlags::POLLIN);
-        let mut both = [listener, PollFd::new(client, PollFlags::POLLIN)];
-        // Once the client is gone it would wake us for ever.
-        let watched = if sys::has_ended(client) { &mut both[..1] } else { &mut both[..] };
-        // Rounded up: a wait of nothing would turn in circles.
-        let timeout = PollTimeout::try_from(time.as_millis() + 1).unwrap_or(PollTimeout::MAX);
-        poll(watched, timeout).is_ok()
-            && watched[0].revents().is_some_and(|events| events.contains(PollFlags::POLLIN))
-    }
-
-    fn give(&self, mut peer: UnixStream) -> std::io::Result<()> {
-        peer.set_nonblocking(false)?;
-        peer.set_write_timeout(Some(PATIENCE))?;
-        // EXPOSE: to the one process that it is for.
-        peer.write_all(&self.frame)
+    /// The container's id once there is one, and when the offer ends. None if the client ends without.
+    fn made(&self, client: BorrowedFd<'_>) -> Option<(String, Instant)> {
+        loop {
+            // In this order: it may write the id and end in between.
+            let ended = sys::has_ended(client);
+            if let Some(id) = peer::container_id(&self.cidfile) {
+                return Some((id, Instant::now() + PATIENCE));
+            }
+            if ended {
+                return None;
+            }
+            let interval = PollTimeout::try_from(INTERVAL).unwrap_or(PollTimeout::MAX);
+            let _ = poll(&mut [PollFd::new(client, PollFlags::POLLIN)], interval);
+        }
     }
 }
 
-/// The id in the file, once the engine has written it: before it starts the container.
-fn container_id(cidfile: &Path) -> Option<String> {
-    let text = fs::read_to_string(cidfile).ok()?;
-    let id = text.trim_end();
-    (id.len() == 64 && id.bytes().all(|byte| byte.is_ascii_hexdigit())).then(|| id.to_owned())
+/// Whether stderr can stay open when the client has ended. Whoever called us may wait for the end of a pipe or
+/// of a socket; only the journal, whose socket systemd names as `DEVICE:INODE`, does not.
+pub fn nobody_waits_for_stderr(journal: Option<&OsStr>) -> bool {
+    let Ok(status) = fstat(std::io::stderr()) else { return false };
+    match SFlag::from_bits_truncate(status.st_mode) & SFlag::S_IFMT {
+        SFlag::S_IFIFO => false,
+        SFlag::S_IFSOCK => {
+            journal.is_some_and(|file| *file == *format!("{}:{}", status.st_dev, status.st_ino))
+        }
+        _ => true,
+    }
 }
 
-/// Whether the process at the other end runs in that container.
-fn is_of_container(peer: &UnixStream, id: &str) -> bool {
-    let Ok((pid, process)) = sys::peer_process(peer.as_fd()) else { return false };
-    let Ok(groups) = fs::read_to_string(format!("/proc/{pid}/cgroup")) else { return false };
-    // If it still runs, its number was its own while we looked.
-    names_container(&groups, id) && !sys::has_ended(process.as_fd())
+/// What every wait ends by: a moment, and the end of the client where that is a reason to end.
+struct Until<'a> {
+    at: Instant,
+    client: Option<BorrowedFd<'a>>,
 }
 
-/// `/docker/ID`, `/system.slice/docker-ID.scope`, `/libpod_parent/libpod-ID`, `…/libpod-ID.scope/container`.
-fn names_container(groups: &str, id: &str) -> bool {
-    groups.lines().filter_map(|line| line.splitn(3, ':').nth(2)).flat_map(|path| path.split('/')).any(
-        |part| {
-            let part = part.strip_suffix(".scope").unwrap_or(part);
-            // Not podman's `libpod-conmon-ID.scope`: that one is outside.
-            let known = ["", "docker-", "libpod-", "libpod-payload-"];
-            part.strip_suffix(id).is_some_and(|before| known.contains(&before))
-        },
-    )
+impl Until<'_> {
+    /// Until something can be done with `fd`, or the reason why that is over.
+    fn wait(&self, fd: BorrowedFd<'_>, event: PollFlags) -> Result<(), ErrorKind> {
+        loop {
+            let left = self.at.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Err(ErrorKind::TimedOut);
+            }
+            let mut watched = vec![PollFd::new(fd, event)];
+            watched.extend(self.client.map(|client| PollFd::new(client, PollFlags::POLLIN)));
+            // Rounded up: a wait of nothing would turn in circles.
+            let timeout = PollTimeout::try_from(left.as_millis() + 1).unwrap_or(PollTimeout::MAX);
+            match poll(&mut watched, timeout) {
+                Ok(_) | Err(Errno::EINTR) => {}
+                Err(_) => return Err(ErrorKind::Other),
+            }
+            if watched.get(1).and_then(PollFd::any).unwrap_or_default() {
+                return Err(ErrorKind::BrokenPipe);
+            }
+            // An error of `fd` is for whoever uses it next to find.
+            if watched[0].any().unwrap_or_default() {
+                return Ok(());
+            }
+        }
+    }
+
+    /// However slowly the peer takes it, the end is the same.
+    fn give(&self, mut peer: UnixStream, mut rest: &[u8]) -> io::Result<()> {
+        peer.set_nonblocking(true)?;
+        while !rest.is_empty() {
+            self.wait(peer.as_fd(), PollFlags::POLLOUT)?;
+            // EXPOSE: to the one process that it is for.
+            match peer.write(rest) {
+                Ok(length) => rest = &rest[length..],
+                Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::io::Read as _;
+
     use super::*;
 
+    const MUCH: usize = 4 * 1024 * 1024;
+
+    fn until(milliseconds: u64, client: Option<BorrowedFd<'_>>) -> Until<'_> {
+        Until { at: Instant::now() + Duration::from_millis(milliseconds), client }
+    }
+
+    /// Takes a little whenever there is something, so that no single write waits for long.
+    fn slow_reader(mut peer: UnixStream) {
+        let mut little = vec![0; 64 * 1024];
+        while matches!(peer.read(&mut little), Ok(1..)) {
+            std::thread::park_timeout(Duration::from_millis(50));
+        }
+    }
+
     #[test]
-    fn control_groups_name_the_container() {
-        let id = "ab".repeat(32);
-        let other = "cd".repeat(32);
-        for path in [
-            "0::/docker/ID",
-            "0::/system.slice/docker-ID.scope",
-            "9:name=systemd:/libpod_parent/libpod-ID\n8:pids:/",
-            "0::/user.slice/user-1000.slice/user@1000.service/user.slice/libpod-ID.scope/container",
-            "0::/../../docker/ID",
-            "0::/docker/ID/nested",
-        ] {
-            assert!(names_container(&path.replace("ID", &id), &id), "{path}");
-            assert!(!names_container(&path.replace("ID", &other), &id), "{path}");
-        }
-        for path in [
-            "",
-            "0::/",
-            "0::/docker/xID",
-            "0::/x/libpod-conmon-ID.scope",
-            "0::/docker/IDx",
-            "9:ID:/",
-            "ID",
-            "0::/docker/ID.slice",
-        ] {
-            assert!(!names_container(&path.replace("ID", &id), &id), "{path}");
-        }
+    fn a_peer_that_drains_slowly_gains_no_time() {
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        let reader = std::thread::spawn(|| slow_reader(theirs));
+        let began = Instant::now();
+        let error = until(300, None).give(ours, &vec![0; MUCH]).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::TimedOut);
+        assert!(began.elapsed() < Duration::from_secs(2), "{:?}", began.elapsed());
+        reader.join().unwrap();
+    }
+
+    #[test]
+    fn the_end_of_the_client_ends_it() {
+        let (ours, _theirs) = UnixStream::pair().unwrap();
+        let mut client = std::process::Command::new("sleep").arg("1000").spawn().unwrap();
+        let handle = sys::open_process(client.id()).unwrap();
+        let giving =
+            std::thread::spawn(move || until(60_000, Some(handle.as_fd())).give(ours, &vec![0; MUCH]));
+        client.kill().unwrap();
+        client.wait().unwrap();
+        assert_eq!(giving.join().unwrap().unwrap_err().kind(), ErrorKind::BrokenPipe);
+    }
+
+    #[test]
+    fn all_of_it_arrives_and_a_peer_that_left_is_noticed() {
+        let (ours, mut theirs) = UnixStream::pair().unwrap();
+        let bytes: Vec<u8> = (0..MUCH).map(|n| n as u8).collect();
+        let reader = std::thread::spawn(move || {
+            let mut all = Vec::new();
+            theirs.read_to_end(&mut all).map(|_| all)
+        });
+        until(60_000, None).give(ours, &bytes).unwrap();
+        assert!(reader.join().unwrap().unwrap() == bytes);
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        drop(theirs);
+        assert_eq!(until(60_000, None).give(ours, &bytes).unwrap_err().kind(), ErrorKind::BrokenPipe);
     }
 }

@@ -15,6 +15,8 @@ mod engine;
 mod frame;
 mod hand_over;
 mod options;
+mod peer;
+mod place;
 mod receive;
 mod rewrite;
 
@@ -33,7 +35,8 @@ use crate::error::Error;
 use crate::report::Report;
 use command_line::{EngineCall, Problem};
 use engine::Client;
-use hand_over::{Helper, Place};
+use hand_over::Helper;
+use place::Place;
 use rewrite::Mount;
 
 /// Where the container finds us, the socket, and files that travel along. At the top, for every image has
@@ -213,7 +216,7 @@ impl Prepared {
 
     /// For `socket`, with the helper running that will answer.
     pub fn with_socket(self, variables: &[Variable], report: &Report) -> Result<ClientCall, Error> {
-        let place = Place::make(runtime_directory(&self.environment))?;
+        let place = Place::make(self.var(env_vars::XDG_RUNTIME_DIR).map(PathBuf::from))?;
         let mounts =
             [Mount { source: &self.binary, target: BINARY }, Mount { source: &place.socket, target: SOCKET }];
         let typed = self.call.value("cidfile").map(PathBuf::from);
@@ -224,8 +227,13 @@ impl Prepared {
         let cidfile = std::path::absolute(typed.as_deref().unwrap_or(&place.cidfile))
             .map_err(|cause| Error::HandOverPlace { problem: cause.to_string() })?;
         let detached = self.call.is_set("detach");
-        Helper { cidfile, place, frame: frame::write(variables), detached, report }.start()?;
+        let speaks = !detached || hand_over::nobody_waits_for_stderr(self.var(env_vars::JOURNAL_STREAM));
+        Helper { cidfile, place, frame: frame::write(variables), detached, speaks, report }.start()?;
         Ok(self.client(command))
+    }
+
+    fn var(&self, name: &str) -> Option<&OsStr> {
+        engine::variable(&self.environment, name)
     }
 
     fn client(self, command: Vec<OsString>) -> ClientCall {
@@ -303,13 +311,6 @@ pub fn stored_by_engine(command: &[OsString], variables: &[Variable]) -> Option<
 /// `-e NAME`, and podman's `-e NA*`.
 fn is_passed(typed: &[u8], name: &[u8]) -> bool {
     typed == name || typed.strip_suffix(b"*").is_some_and(|start| name.starts_with(start))
-}
-
-/// Where this user's files in memory are.
-fn runtime_directory(environment: &[Entry]) -> Option<PathBuf> {
-    let name = env_vars::XDG_RUNTIME_DIR.as_bytes();
-    let entry = environment.iter().find(|entry| inherit::name(entry) == Some(name))?;
-    Some(PathBuf::from(OsStr::from_bytes(&entry[name.len() + 1..])))
 }
 
 fn is_reference(entry: &Entry) -> bool {

@@ -24,7 +24,10 @@ pub fn receive(
     let problem = |problem: &str| Error::HandOver { problem: problem.into() };
     let given = take(deadline).map_err(|cause| match cause.kind() {
         ErrorKind::NotFound => problem("there is no socket at /.bws-exec.sock"),
-        ErrorKind::ConnectionRefused => problem("whoever would give it has ended"),
+        // Reset: it ended before our turn came.
+        ErrorKind::ConnectionRefused | ErrorKind::ConnectionReset => {
+            problem("whoever would give it has ended")
+        }
         ErrorKind::UnexpectedEof => problem("it was given to another process or is not for this one"),
         ErrorKind::TimedOut => problem("it did not arrive in time"),
         _ => problem(&cause.to_string()),

@@ -33,6 +33,9 @@ pub struct Mount {
     path: PathBuf,
     /// None in a dry run whose directory is not there.
     directory: Option<File>,
+    /// Who removes or exchanges the directory outside takes our memory away with it (rename(2) and rmdir(2)
+    /// detach what other namespaces have mounted there), and may put other files in its place.
+    pub warning: Option<String>,
 }
 
 /// Mounts memory over each of them, for us and those who come after us.
@@ -66,11 +69,13 @@ impl Mount {
                     faccessat(AT_FDCWD, made_in, AccessFlags::W_OK | AccessFlags::X_OK, AtFlags::AT_EACCESS);
                 allowed
                     .map_err(|cause| unusable(format!("it cannot be created: {}", io::Error::from(cause))))?;
-                return Ok(Self { path: path.into(), directory: None });
+                return Ok(Self { path: path.into(), directory: None, warning: None });
             }
             let made = DirBuilder::new().recursive(true).mode(0o755).create(path);
             made.map_err(|cause| unusable(format!("it cannot be created: {cause}")))?;
         }
+        // Before it is covered: it is the owner outside who counts.
+        let exchangeable = read::exchangeable(path).map_err(|cause| unusable(cause.to_string()))?;
         let device = |file: &Path| fs::metadata(file).map(|status| status.dev());
         let before = device(path).map_err(|cause| unusable(cause.to_string()))?;
         mount_memory(path).map_err(|cause| refused(path, cause))?;
@@ -80,7 +85,11 @@ impl Mount {
         if !(elsewhere && read::is_in_memory(&directory)) {
             return Err(unusable("it was exchanged while it was mounted".into()));
         }
-        Ok(Self { path: path.into(), directory: Some(directory) })
+        let warning = exchangeable.map(|exchangeable| {
+            let (what, files) = (exchangeable.display(), path.display());
+            format!("another user may exchange {what}, and with it the files in {files}")
+        });
+        Ok(Self { path: path.into(), directory: Some(directory), warning })
     }
 
     pub fn path(&self) -> &Path {

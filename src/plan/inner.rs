@@ -34,6 +34,7 @@ pub fn inner(mode: Mode, args: &Args, host: &Host) -> Result<Inner, Error> {
         container_inner: _,
         dry_run: _,
         status_fd: _,
+        generate: _,
         command: _,
         // Refused beside --container: see `supervise`.
         init: _,

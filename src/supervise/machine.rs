@@ -46,8 +46,10 @@ pub enum Action {
         signal: i32,
         everyone: bool,
     },
-    /// Let the command go on, in the foreground if we are there.
-    Resume,
+    /// Let the command go on, and in our place in the foreground if it had or wants that.
+    Resume {
+        foreground: bool,
+    },
     End(Exit),
 }
 
@@ -66,8 +68,14 @@ pub struct Machine {
     state: State,
     kill_at: Option<Instant>,
     interrupted_at: Option<Instant>,
-    /// The signal by which the command stopped, and we with it.
-    stopped_by: Option<i32>,
+    /// How the command stopped, and we with it.
+    stopped: Option<Stopped>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Stopped {
+    signal: i32,
+    had_terminal: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -81,7 +89,7 @@ enum State {
 
 impl Machine {
     pub const fn new(rules: Rules) -> Self {
-        Self { rules, state: State::Idle, kill_at: None, interrupted_at: None, stopped_by: None }
+        Self { rules, state: State::Idle, kill_at: None, interrupted_at: None, stopped: None }
     }
 
     /// When [`Event::Due`] is wanted.
@@ -108,7 +116,8 @@ impl Machine {
             (State::Running, Event::NotStopped) => {
                 // It would not have stopped without us either. Whoever is kept from the terminal would only
                 // stop again.
-                (self.stopped_by.take() == Some(libc::SIGTSTP)).then_some(Action::Resume)
+                let stopped = self.stopped.take().filter(|stopped| stopped.signal == libc::SIGTSTP)?;
+                Some(Action::Resume { foreground: stopped.had_terminal })
             }
             (State::Running, Event::Due) if self.kill_at.is_some_and(|at| at <= now) => self.kill(),
             _ => None,
@@ -116,8 +125,10 @@ impl Machine {
     }
 
     fn signal(&mut self, signal: i32, now: Instant) -> Option<Action> {
-        if signal == libc::SIGCONT && self.stopped_by.take().is_some() {
-            return Some(Action::Resume);
+        if signal == libc::SIGCONT
+            && let Some(stopped) = self.stopped.take()
+        {
+            return Some(Action::Resume { foreground: stopped.had_terminal });
         }
         let Some(kill_after) = self.rules.kill_after else { return Some(Action::Forward(signal)) };
         if signal == libc::SIGTERM && !self.rules.term_ignored && self.kill_at.is_none() {
@@ -136,18 +147,21 @@ impl Machine {
 
     /// Job control. A shell sees only our own process group, so what stops the command has to stop us.
     fn command_stopped(&mut self, signal: i32, terminal: Terminal) -> Option<Action> {
-        let (signal, everyone) = match (signal, terminal) {
+        let had_terminal = terminal == Terminal::Commands;
+        let ours = match (signal, terminal) {
             (_, Terminal::Absent) => return None,
             // It asks for the terminal, and the terminal is ours to give.
-            (libc::SIGTTIN | libc::SIGTTOU, Terminal::Ours) => return Some(Action::Resume),
-            // Ctrl-Z reached the foreground group alone; in exec mode that would have been our group.
-            (libc::SIGTSTP | libc::SIGTTIN | libc::SIGTTOU, holder) => (signal, holder == Terminal::Commands),
+            (libc::SIGTTIN | libc::SIGTTOU, Terminal::Ours) => {
+                return Some(Action::Resume { foreground: true });
+            }
+            (libc::SIGTSTP | libc::SIGTTIN | libc::SIGTTOU, _) => signal,
             // `suspend` of a shell.
-            (libc::SIGSTOP, Terminal::Commands) => (libc::SIGTSTP, true),
+            (libc::SIGSTOP, Terminal::Commands) => libc::SIGTSTP,
             _ => return None,
         };
-        self.stopped_by = Some(signal);
-        Some(Action::Stop { signal, everyone })
+        self.stopped = Some(Stopped { signal, had_terminal });
+        // Ctrl-Z reached the foreground group alone; in exec mode that would have been our whole group.
+        Some(Action::Stop { signal: ours, everyone: had_terminal })
     }
 
     fn kill(&mut self) -> Option<Action> {

@@ -115,8 +115,8 @@ impl<'a> Supervisor<'a> {
                     self.tell(Event::NotStopped);
                 }
             }
-            Some(Action::Resume) => {
-                if let Some(terminal) = &self.terminal {
+            Some(Action::Resume { foreground }) => {
+                if let Some(terminal) = self.terminal.as_ref().filter(|_| foreground) {
                     terminal.give(self.command);
                 }
                 // All of it has stopped.

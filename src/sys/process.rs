@@ -4,6 +4,8 @@ use std::ffi::c_int;
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
+use super::{ENDING, set_disposition};
+
 /// A handle of a process that stays its own when the number is given to another one (pidfd_open(2)).
 pub fn open_process(pid: u32) -> io::Result<OwnedFd> {
     // SAFETY: pidfd_open takes two numbers; the descriptor it returns is new and closed by exec.
@@ -61,6 +63,9 @@ unsafe fn socket_option<T>(socket: BorrowedFd<'_>, option: c_int) -> io::Result<
 
 /// Does this work in a process of its own: in no session or group of ours, no child of ours, with no
 /// descriptor but these and, if wished, stderr. It returns here only.
+///
+/// What ends all processes of a unit or a session at once (SIGTERM, SIGHUP) does not end this one: the work
+/// itself has to end soon.
 pub fn in_background(kept: &[RawFd], stderr: bool, work: impl FnOnce()) -> io::Result<()> {
     /// Ends the copy even if the work panics: it must never go on as if it were us.
     struct End;
@@ -74,17 +79,20 @@ pub fn in_background(kept: &[RawFd], stderr: bool, work: impl FnOnce()) -> io::R
     // wait for names to be resolved, do not exist there.
     match unsafe { libc::fork() } {
         -1 => Err(io::Error::last_os_error()),
-        // SAFETY: as above. The one in between ends at once, with what it could do as its code.
-        0 => match unsafe { libc::setsid().min(libc::fork()) } {
-            0 => {
-                let _end = End;
-                keep_only(kept, stderr);
-                work();
-                Ok(())
+        0 => {
+            ENDING.into_iter().for_each(|signal| set_disposition(signal, libc::SIG_IGN));
+            // SAFETY: as above. The one in between ends at once, with what it could do as its code.
+            match unsafe { libc::setsid().min(libc::fork()) } {
+                0 => {
+                    let _end = End;
+                    keep_only(kept, stderr);
+                    work();
+                    Ok(())
+                }
+                // SAFETY: `_exit` does not return.
+                other => unsafe { libc::_exit(c_int::from(other < 0)) },
             }
-            // SAFETY: `_exit` does not return.
-            other => unsafe { libc::_exit(c_int::from(other < 0)) },
-        },
+        }
         between => {
             let mut status = 0;
             // SAFETY: it is a child of ours that nobody else waits for; `status` is written first.

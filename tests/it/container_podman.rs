@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use super::container_socket::{canary, holding};
+use crate::support::containers::{canary, holding};
 use crate::support::podman::{BASE, Podman};
 use crate::support::{Launch, Scenario, eventually};
 

@@ -1,61 +1,8 @@
 //! `--container=socket` with a real Docker Engine: the container has the values, the engine never does.
 
-use std::fs;
-use std::io::Read;
-use std::os::unix::net::UnixStream;
-use std::path::{Path, PathBuf};
-
-use crate::support::docker::{BASE, Docker, docker, remapped_docker};
-use crate::support::{BINARY, Launch, PATIENCE, Scenario, eventually, proc, script};
-
-/// In no file before; put together at run time, so that it is not in this program either.
-pub fn canary(of: &str) -> String {
-    let number = fs::read_to_string("/proc/sys/kernel/random/uuid").unwrap();
-    format!("canary-{of}-{}-in-a-coal-mine", number.trim_end())
-}
-
-struct Case {
-    docker: &'static Docker,
-    scenario: Scenario,
-    canary: String,
-}
-
-impl Case {
-    fn new(name: &str) -> Self {
-        Self::with(name, docker())
-    }
-
-    fn with(name: &str, docker: &'static Docker) -> Self {
-        let canary = canary(name);
-        Self { docker, scenario: Scenario::new().secret("CANARY", &canary), canary }
-    }
-
-    fn launch(&self) -> Launch {
-        self.docker.launch(self.scenario.launch())
-    }
-
-    /// `docker run` with these options and words, in a container.
-    fn run(&self, options: &[&str], image: &str, command: &[&str]) -> Launch {
-        let words =
-            ["docker", "run", "--network", "none"].iter().chain(options).chain([&image]).chain(command);
-        self.launch().option("--container").command(words)
-    }
-
-    /// Files of the engine that hold the canary.
-    fn found(&self) -> Vec<String> {
-        holding(&self.canary, &self.docker.directory)
-    }
-}
-
-/// Files below that have this text in them.
-pub fn holding(text: &str, directory: &Path) -> Vec<String> {
-    let mut grep = std::process::Command::new("grep");
-    let output = grep.args(["-rlaF", "-D", "skip", text]).arg(directory).output().unwrap();
-    String::from_utf8_lossy(&output.stdout).lines().map(str::to_owned).collect()
-}
-
-const ENVIRONMENT: [&str; 2] = ["cat", "/proc/self/environ"];
-const SAY: [&str; 3] = ["sh", "-c", "echo $CANARY"];
+use crate::support::containers::{Case, ENVIRONMENT, SAY, SAY_AND_GROUPS, is_named_by_version_2_alone};
+use crate::support::docker::{BASE, remapped_docker, unified_docker};
+use crate::support::{eventually, proc};
 
 #[test]
 #[ignore = "needs docker"]
@@ -120,6 +67,16 @@ fn an_engine_with_user_namespaces() {
     }
 }
 
+/// Control groups of version 2, as all newer systems have them alone.
+#[test]
+#[ignore = "needs docker"]
+fn an_engine_with_one_hierarchy_of_control_groups() {
+    let case = Case::with("unified", unified_docker());
+    let outcome = case.run(&["--rm", "--cgroupns", "host"], BASE, &["sh", "-c", SAY_AND_GROUPS]).run();
+    outcome.succeeded();
+    is_named_by_version_2_alone(&outcome.text(), &case.canary);
+}
+
 #[test]
 #[ignore = "needs docker"]
 fn in_the_background() {
@@ -131,60 +88,6 @@ fn in_the_background() {
     assert_eq!(outcome.text().trim_end().len(), 64, "the client prints the id: {}", outcome.text());
     eventually("it has begun", || case.docker.run(["logs", "bws-detached"]) == case.canary);
     case.docker.run(["rm", "-f", "bws-detached"]);
-}
-
-/// A user who may use the engine, and is not root. Nobody reads the helper's memory, that user's other
-/// processes neither.
-#[test]
-#[ignore = "needs docker"]
-fn a_user_of_the_engine() {
-    const USER: u32 = 4711;
-    let case = Case::new("user");
-    let place = tempfile::tempdir().unwrap();
-    let mut copy = std::process::Command::new("sh");
-    let readable = "chmod 755 .; install -m 755 \"$1\" bws-exec; chmod 644 \"$2\"; chmod 711 \"$3\"";
-    copy.args(["-euc", readable, "sh", BINARY]).arg(case.scenario.vault.ca_file());
-    let copied = copy.arg(&case.docker.directory).current_dir(place.path()).status().unwrap();
-    assert!(copied.success());
-    // What membership in the group `docker` gives.
-    std::os::unix::fs::chown(case.docker.directory.join("socket"), None, Some(USER)).unwrap();
-    let gate = Gate::new("exec docker \"$@\"");
-    std::os::unix::fs::chown(gate.directory.path(), Some(USER), None).unwrap();
-    let as_user = ["setpriv", &format!("--reuid={USER}"), &format!("--regid={USER}"), "--clear-groups"];
-    let cidfile = gate.directory.path().join("cid");
-    let options = ["--rm", "--cidfile", cidfile.to_str().unwrap()];
-    let launch =
-        case.run(&options, BASE, &["sh", "-c", "echo $CANARY; cat"]).binary(place.path().join("bws-exec"));
-    let launch = launch.env("PATH", gate.path()).env("HOME", "/").under(as_user).env("XDG_RUNTIME_DIR", "/x");
-    let running = launch.start();
-    let socket = socket(&gate.words());
-
-    let helpers: Vec<i32> = processes().filter(|&pid| is_helper(pid, USER)).collect();
-    assert_eq!(helpers.len(), 1, "{helpers:?}");
-    let helper = helpers[0];
-    let read = move || {
-        // SAFETY: the system call itself, which changes this thread alone.
-        assert_eq!(unsafe { libc::syscall(libc::SYS_setresuid, USER, USER, USER) }, 0);
-        ["environ", "mem", "maps"].map(|file| proc::read(helper, file).map_err(|error| error.kind()))
-    };
-    let read = std::thread::spawn(read).join().unwrap();
-    assert!(read.iter().all(|file| matches!(file, Err(std::io::ErrorKind::PermissionDenied))), "{read:?}");
-    assert_eq!(proc::descriptors(helper).len(), 5, "null, null, stderr, the socket, the client");
-
-    gate.open();
-    let outcome = running.finish();
-    assert_eq!((outcome.text().trim_end(), outcome.stderr.as_str()), (case.canary.as_str(), ""));
-    assert_eq!(fs::read(cidfile).unwrap().len(), 64, "where it was asked for");
-    eventually("nothing is left", || !socket.exists() && proc::state(helper).is_none());
-}
-
-fn processes() -> impl Iterator<Item = i32> {
-    fs::read_dir("/proc").unwrap().filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
-}
-
-fn is_helper(pid: i32, user: u32) -> bool {
-    let status = String::from_utf8_lossy(&proc::read(pid, "status").unwrap_or_default()).into_owned();
-    status.starts_with("Name:\tbws-exec\n") && status.contains(&format!("\nUid:\t{user}\t"))
 }
 
 /// On a terminal the container has one too.
@@ -200,44 +103,6 @@ fn on_a_terminal() {
     script.envs(launcher.get_envs().map(|(name, value)| (name, value.unwrap())));
     let output = script.output().unwrap();
     assert!(String::from_utf8_lossy(&output.stdout).contains(&case.canary), "{output:?}");
-}
-
-/// A client that ends at once says nothing about a container that takes its time.
-#[test]
-#[ignore = "needs docker"]
-fn in_the_background_and_late() {
-    let case = Case::new("late");
-    // run --network none -d, of which create does not know the last.
-    let gate = Gate::new("shift 4; exec docker create --network none \"$@\"");
-    let launch = case.run(&["-d"], BASE, &SAY).env("PATH", gate.path());
-    let running = launch.start();
-    let directory = socket(&gate.words()).parent().unwrap().to_owned();
-    gate.open();
-    let outcome = running.finish();
-    outcome.succeeded();
-    let id = outcome.text().trim_end().to_owned();
-    assert_eq!(case.docker.run(["start", "-a", &id]), case.canary);
-    eventually("nothing is left", || !directory.exists());
-    case.docker.run(["rm", &id]);
-}
-
-/// A container that never asks, though it and the client are there.
-#[test]
-#[ignore = "needs docker"]
-fn the_offer_ends_after_half_a_minute() {
-    let case = Case::new("never");
-    let gate = Gate::new("shift; docker create \"$@\"; read _ <\"${0%/*}/gate\"");
-    let running = case.run(&["--name", "bws-never"], BASE, &SAY).env("PATH", gate.path()).start();
-    let directory = socket(&gate.words()).parent().unwrap().to_owned();
-    gate.open();
-    eventually("it is over", || !directory.exists());
-    gate.open();
-    let outcome = running.finish();
-    let warning = "bws-exec: warning: the container did not ask for its environment within 30s\n";
-    assert_eq!(outcome.stderr, warning);
-    assert!(outcome.took.as_secs() >= 30, "{:?}", outcome.took);
-    assert!(!case.docker.try_run(["start", "-a", "bws-never"]).status.success());
-    case.docker.run(["rm", "bws-never"]);
 }
 
 #[test]
@@ -280,142 +145,10 @@ fn the_engine_never_has_a_value() {
 }
 
 fn everybodys_arguments() -> String {
-    let processes = fs::read_dir("/proc")
+    let processes = std::fs::read_dir("/proc")
         .unwrap()
-        .filter_map(|entry| fs::read(entry.unwrap().path().join("cmdline")).ok());
+        .filter_map(|entry| std::fs::read(entry.unwrap().path().join("cmdline")).ok());
     processes.map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).collect()
-}
-
-/// A `docker` that stops in front of `run`, says what it was given, and waits.
-struct Gate {
-    directory: tempfile::TempDir,
-}
-
-impl Gate {
-    /// `then` is what it does when it is let through, with the client's words as "$@".
-    fn new(then: &str) -> Self {
-        let directory = tempfile::tempdir().unwrap();
-        let at = directory.path().display();
-        let text = format!(
-            "#!/bin/sh\nPATH=/usr/local/bin:/usr/bin:/bin\n[ \"$1\" = run ] || exec docker \"$@\"\n\
-             printf '%s\\n' \"$@\" >{at}/words.new; mv {at}/words.new {at}/words\n\
-             mkfifo {at}/gate 2>/dev/null; read _ <{at}/gate\n{then}\n"
-        );
-        script(&directory.path().join("docker"), &text);
-        let made = std::process::Command::new("mkfifo").arg(directory.path().join("gate")).status();
-        assert!(made.unwrap().success());
-        Self { directory }
-    }
-
-    fn path(&self) -> String {
-        format!("{}:/usr/local/bin:/usr/bin:/bin", self.directory.path().display())
-    }
-
-    fn words(&self) -> Vec<String> {
-        let file = self.directory.path().join("words");
-        eventually("the client is at the gate", || file.exists());
-        fs::read_to_string(file).unwrap().lines().map(Into::into).collect()
-    }
-
-    fn open(&self) {
-        fs::write(self.directory.path().join("gate"), "go\n").unwrap();
-    }
-}
-
-/// The socket among the client's words.
-fn socket(words: &[String]) -> PathBuf {
-    let mount = words.iter().find(|word| word.contains("target=/.bws-exec.sock")).expect("it is mounted");
-    let source = mount.split(',').find_map(|field| field.strip_prefix("source=")).expect("it has a source");
-    source.into()
-}
-
-fn received(socket: &Path) -> Vec<u8> {
-    let mut stream = UnixStream::connect(socket).expect("root may connect");
-    stream.set_read_timeout(Some(PATIENCE)).unwrap();
-    let mut bytes = Vec::new();
-    stream.read_to_end(&mut bytes).expect("the other side closes it");
-    bytes
-}
-
-const REFUSED: &str =
-    "bws-exec: warning: a process that is not the container asked for its environment and got nothing\n";
-
-/// Before the container is there, and while it is there but has not asked: a process of this machine, and
-/// another container with the same socket and binary mounted.
-#[test]
-#[ignore = "needs docker"]
-fn nobody_but_the_container_gets_anything() {
-    let case = Case::new("others");
-    let gate = Gate::new(&format!(
-        "id=$({}) || exit 1\nread _ <\"${{0%/*}}/gate\"\nexec docker start -a \"$id\"",
-        "shift; docker create \"$@\""
-    ));
-    let running = case.run(&["--name", "bws-rightful"], BASE, &SAY).env("PATH", gate.path()).start();
-    let words = gate.words();
-    let socket = socket(&words);
-
-    use std::os::unix::fs::MetadataExt;
-    let directory = socket.parent().unwrap();
-    assert_eq!(fs::metadata(directory).unwrap().mode() & 0o7777, 0o700, "{}", directory.display());
-    assert_eq!(fs::metadata(&socket).unwrap().mode() & 0o777, 0o666);
-    assert_eq!(received(&socket), b"", "there is no container yet");
-    gate.open();
-    eventually("the container is made", || {
-        case.docker.try_run(["inspect", "bws-rightful"]).status.success()
-            && fs::read(directory.join("cid")).is_ok_and(|id| id.len() == 64)
-    });
-    assert_eq!(received(&socket), b"", "a process of this machine");
-    // Another user does not even come there.
-    let path = socket.clone();
-    let other = std::thread::spawn(move || {
-        // SAFETY: the system call itself, which changes this thread alone.
-        assert_eq!(unsafe { libc::syscall(libc::SYS_setresuid, 65534, 65534, 65534) }, 0);
-        UnixStream::connect(path).map_err(|error| error.kind())
-    });
-    assert_eq!(other.join().unwrap().err(), Some(std::io::ErrorKind::PermissionDenied));
-
-    let mount = |source: &Path, target: &str| {
-        format!("type=bind,source={},target={target},readonly", source.display())
-    };
-    let (binary, mounted) = (mount(Path::new(BINARY), "/.bws-exec"), mount(&socket, "/.bws-exec.sock"));
-    let inside = ["/.bws-exec", "--container-inner", "--"].iter().chain(&SAY);
-    let mut words = vec!["run", "--rm", "--network", "none", "--mount", &binary, "--mount", &mounted, BASE];
-    words.extend(inside);
-    let output = case.docker.try_run(&words);
-    assert_eq!(String::from_utf8_lossy(&output.stdout), "");
-    assert_eq!(
-        String::from_utf8_lossy(&output.stderr),
-        "bws-exec: error[hand-over]: no environment was handed over: it was given to another process or is not \
-         for this one\n\
-         bws-exec: hint: --container=socket serves one start; for docker start and restarts use \
-         --container=token\n"
-    );
-    assert_eq!(output.status.code(), Some(125));
-
-    // None of them took anything away from the one it is for.
-    gate.open();
-    let outcome = running.finish();
-    assert_eq!(
-        (outcome.code(), outcome.text().trim_end()),
-        (Some(0), case.canary.as_str()),
-        "{}",
-        outcome.stderr
-    );
-    assert_eq!(outcome.stderr, REFUSED, "said once");
-    eventually("nothing is left", || !directory.exists());
-    case.docker.run(["rm", "-f", "bws-rightful"]);
-}
-
-/// The application, or whatever else runs in the container later, cannot ask again.
-#[test]
-#[ignore = "needs docker"]
-fn it_is_given_once() {
-    let case = Case::new("once");
-    let again = "echo $CANARY; unset CANARY; exec /.bws-exec --container-inner -- env";
-    let outcome = case.run(&["--rm"], BASE, &["sh", "-c", again]).run();
-    assert_eq!(outcome.text().trim_end(), case.canary);
-    assert_eq!(outcome.code(), Some(125));
-    assert!(outcome.stderr.starts_with("bws-exec: error[hand-over]: "), "{}", outcome.stderr);
 }
 
 /// What is said about inherited variables is about the container's own.
@@ -442,42 +175,4 @@ fn the_containers_own_variables() {
     // And does not count as set there.
     let outcome = run(&["--require", "HOME", "--only", "CANARY"], &[], &SAY);
     outcome.failed_with(125, "required");
-}
-
-/// The helper ends with the client, and is no child of it. The client itself has no value either.
-#[test]
-#[ignore = "needs docker"]
-fn nothing_of_ours_stays() {
-    let case = Case::new("stays");
-    let gate = Gate::new("cat /proc/self/environ; exit 3");
-    let running = case.run(&["--rm"], BASE, &SAY).env("PATH", gate.path()).start();
-    let directory = socket(&gate.words()).parent().unwrap().to_owned();
-    assert!(
-        proc::children(running.pid())
-            .iter()
-            .all(|&child| proc::state(child).is_none_or(|(_, name)| name != "bws-exec"))
-    );
-    gate.open();
-    eventually("the helper has ended and cleaned up", || !directory.exists());
-    let outcome = running.finish();
-    assert_eq!(outcome.code(), Some(3), "the client's own code");
-    assert!(
-        outcome.text().contains("DOCKER_HOST=")
-            && !outcome.text().contains("BWS_")
-            && !outcome.text().contains(&case.canary)
-    );
-}
-
-/// A client that is killed takes the offer with it.
-#[test]
-#[ignore = "needs docker"]
-fn the_offer_ends_with_the_client() {
-    let case = Case::new("killed");
-    let gate = Gate::new("exit 0");
-    let running = case.run(&["--rm"], BASE, &SAY).env("PATH", gate.path()).start();
-    let directory = socket(&gate.words()).parent().unwrap().to_owned();
-    running.signal(libc::SIGKILL);
-    // It would keep stderr open, which the end of a run waits for.
-    eventually("the helper has ended and cleaned up", || !directory.exists());
-    running.finish();
 }

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use tempfile::TempDir;
 
-use super::container_socket::{canary, holding};
+use crate::support::containers::{canary, holding};
 use crate::support::docker::{BASE, docker};
 use crate::support::{Launch, Scenario, eventually, leaked, proc};
 

@@ -2,8 +2,8 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use crate::support::core_pattern::CorePattern;
 use crate::support::proc::Surroundings;
 use crate::support::vault::{Endpoint, Fault};
 use crate::support::{Launch, Outcome, PATIENCE, Scenario, eventually, script};
@@ -61,31 +61,6 @@ fn allow_core_leaves_everything_as_it_was() {
     let outcome = launch.run();
     outcome.succeeded();
     assert!(outcome.text().contains(" 1 "), "{}", outcome.text());
-}
-
-/// `/proc/sys/kernel/core_pattern`, which is one for the whole machine, while it is ours.
-struct CorePattern {
-    before: String,
-    _turn: MutexGuard<'static, ()>,
-}
-
-const CORE_PATTERN: &str = "/proc/sys/kernel/core_pattern";
-
-impl CorePattern {
-    fn set(pattern: &str) -> Self {
-        static TURN: Mutex<()> = Mutex::new(());
-        let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
-        let before = fs::read_to_string(CORE_PATTERN).unwrap();
-        fs::write(CORE_PATTERN, pattern).unwrap();
-        assert_eq!(fs::read_to_string(CORE_PATTERN).unwrap().trim_end(), pattern, "the kernel has taken it");
-        Self { before, _turn: turn }
-    }
-}
-
-impl Drop for CorePattern {
-    fn drop(&mut self) {
-        let _ = fs::write(CORE_PATTERN, &self.before);
-    }
 }
 
 /// The kernel writes the dump.

@@ -8,7 +8,7 @@ use nix::unistd::geteuid;
 use tempfile::TempDir;
 
 use crate::errors::{echo, error, untouched};
-use crate::hostile::without_system_call;
+use crate::support::seccomp::without_system_call;
 use crate::support::{BINARY, Launch, Scenario};
 
 /// A launch that would reach a vault, and must not.

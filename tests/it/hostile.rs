@@ -4,7 +4,6 @@
 use std::fs::{self, File};
 use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
-use std::os::unix::process::CommandExt;
 use std::path::Path;
 
 use nix::sys::stat::Mode;
@@ -12,8 +11,9 @@ use nix::unistd::mkfifo;
 use serde_json::Value;
 
 use crate::errors::{error, without_count};
+use crate::support::seccomp::without_system_call;
 use crate::support::vault::{Endpoint, Fault, Layout, Options};
-use crate::support::{Launch, Outcome, Running, Scenario};
+use crate::support::{Launch, Scenario};
 
 const DNS_HINT: &str = "check the server's name and /etc/resolv.conf";
 
@@ -32,28 +32,6 @@ fn fifo(directory: &Path) -> String {
     let path = directory.join("fifo");
     mkfifo(&path, Mode::from_bits_truncate(0o600)).expect("a FIFO can be made");
     path.to_str().expect("its name is text").to_owned()
-}
-
-/// Runs with a system call that is refused as by a seccomp profile that does not know it.
-pub fn without_system_call(launch: Launch, number: libc::c_long) -> Outcome {
-    let mut process = launch.launcher();
-    let load = |code: u32, k: u32| libc::sock_filter { code: code as u16, jt: 0, jf: 0, k };
-    let filter = [
-        load(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0),
-        libc::sock_filter { jf: 1, ..load(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, number as u32) },
-        load(libc::BPF_RET | libc::BPF_K, libc::SECCOMP_RET_ERRNO | libc::EPERM as u32),
-        load(libc::BPF_RET | libc::BPF_K, libc::SECCOMP_RET_ALLOW),
-    ];
-    // SAFETY: prctl is async-signal-safe, and the program lives in the closure.
-    unsafe {
-        process.pre_exec(move || {
-            let program = libc::sock_fprog { len: filter.len() as u16, filter: filter.as_ptr().cast_mut() };
-            let filtered = libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0
-                && libc::prctl(libc::PR_SET_SECCOMP, libc::SECCOMP_MODE_FILTER, &raw const program) == 0;
-            if filtered { Ok(()) } else { Err(std::io::Error::last_os_error()) }
-        });
-    }
-    Running::new(process, None).finish()
 }
 
 /// With another file in the place of `/etc/hosts`, seen by this launch alone.

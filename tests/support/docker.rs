@@ -10,10 +10,15 @@ use std::process::{ChildStdin, Command, Output, Stdio};
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
-use super::{Launch, PATIENCE};
+use super::{Launch, PATIENCE, journal};
 
 /// busybox, its links, and a user `app` (1000).
 pub const BASE: &str = "bws-exec-base:1";
+
+/// Shell commands after which version 2 is the only one to be seen, whatever the machine has mounted.
+pub const UNIFIED: &str =
+    "mkdir unified && mount -t cgroup2 none unified && umount --recursive --lazy /sys/fs/cgroup
+    mount --move unified /sys/fs/cgroup";
 
 /// Programs of the base image.
 const APPLETS: [&str; 13] =
@@ -28,35 +33,67 @@ pub struct Docker {
 /// The engine of this process.
 pub fn docker() -> &'static Docker {
     static ENGINE: OnceLock<Docker> = OnceLock::new();
-    ENGINE.get_or_init(|| Docker::start(false))
+    ENGINE.get_or_init(|| Docker::start(Kind::Plain))
 }
 
 /// Another one, whose containers are in user namespaces: root there is nobody here.
 pub fn remapped_docker() -> &'static Docker {
     static ENGINE: OnceLock<Docker> = OnceLock::new();
-    ENGINE.get_or_init(|| Docker::start(true))
+    ENGINE.get_or_init(|| Docker::start(Kind::Remapped))
+}
+
+/// Another one, which sees control groups of version 2 alone.
+pub fn unified_docker() -> &'static Docker {
+    static ENGINE: OnceLock<Docker> = OnceLock::new();
+    ENGINE.get_or_init(|| Docker::start(Kind::Unified))
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum Kind {
+    Plain,
+    Remapped,
+    Unified,
 }
 
 impl Docker {
-    fn start(remapped: bool) -> Self {
+    fn start(kind: Kind) -> Self {
         let directory = tempfile::Builder::new().prefix("bws-exec-docker.").tempdir().unwrap().keep();
-        // The ranges of users are lent for this mount namespace only.
-        let script = "cd \"$1\" || exit 1
-            if [ \"$2\" ]; then
+        // All of this is so in this mount namespace only. The engine's own words go to the journal.
+        let script = format!(
+            "cd \"$1\" || exit 1
+            {journal}
+            if [ \"$2\" = remapped ]; then
               echo nobody:200000:65536 >ranges
               for file in /etc/subuid /etc/subgid; do touch $file; mount --bind ranges $file; done
+              set -- \"$1\" --userns-remap nobody:nogroup
+            elif [ \"$2\" = unified ]; then
+              {UNIFIED}
+              set -- \"$1\"
+            else
+              set -- \"$1\"
             fi
-            dockerd --debug ${2:+--userns-remap \"$2\"} --data-root \"$1/data\" --exec-root \"$1/exec\" --pidfile \"$1/pid\" -H \"unix://$1/socket\" \
-              --storage-driver vfs --bridge none --iptables=false >\"$1/log\" 2>&1 </dev/null &
+            directory=$1; shift
+            systemd-cat dockerd --debug \"$@\" --data-root \"$directory/data\" --exec-root \"$directory/exec\" \
+              --pidfile \"$directory/pid\" -H \"unix://$directory/socket\" \
+              --storage-driver vfs --bridge none --iptables=false </dev/null &
             read _
             kill $! 2>/dev/null
+            wait $!
+            kill $journal
             wait
-            umount \"$1\"/exec/netns/* 2>/dev/null
-            rm -rf \"$1\"";
+            umount \"$directory\"/exec/netns/* 2>/dev/null
+            rm -rf \"$directory\"",
+            journal = journal::START
+        );
+        let kind = match kind {
+            Kind::Plain => "",
+            Kind::Remapped => "remapped",
+            Kind::Unified => "unified",
+        };
         let mut supervisor = Command::new("setsid")
-            .args(["unshare", "--mount", "sh", "-c", script, "sh"])
+            .args(["unshare", "--mount", "sh", "-c", &script, "sh"])
             .arg(&directory)
-            .arg(if remapped { "nobody:nogroup" } else { "" })
+            .arg(kind)
             .env("PATH", "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin")
             .stdin(Stdio::piped())
             .spawn()
@@ -66,8 +103,12 @@ impl Docker {
         drop(supervisor);
         let began = Instant::now();
         while !docker.try_run(["version"]).status.success() {
-            let log = || std::fs::read_to_string(docker.directory.join("log")).unwrap_or_default();
-            assert!(began.elapsed() < PATIENCE, "no engine (it needs root): {}", log());
+            let log = || String::from_utf8_lossy(&journal::read(&docker.directory)).into_owned();
+            assert!(
+                began.elapsed() < PATIENCE,
+                "no engine (it needs root, and systemd's journal): {}",
+                log()
+            );
             // Lets it work; the answer decides, not the time.
             std::thread::park_timeout(Duration::from_millis(20));
         }

@@ -5,11 +5,17 @@
 
 #![allow(dead_code)]
 
+pub mod containers;
+pub mod core_pattern;
 pub mod docker;
+pub mod engines;
+pub mod journal;
+pub mod nspawn;
 pub mod podman;
 pub mod proc;
 pub mod recorder;
 pub mod sealed;
+pub mod seccomp;
 pub mod terminal;
 pub mod vault;
 

@@ -1,23 +1,60 @@
 //! podman with a storage of its own, for the tests that need it. It has no daemon.
 
 use std::ffi::OsStr;
+use std::io::Read;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::{ChildStdin, Command, Output, Stdio};
 
 use super::docker::tree;
+use super::journal;
 
 pub const BASE: &str = "localhost/bws-exec-base:1";
 
 /// Its directory is removed when it is dropped.
 pub struct Podman {
     directory: tempfile::TempDir,
+    journal: Option<Journal>,
+}
+
+/// A journal in a mount namespace of its own, in which podman runs. It ends with this side of the pipe.
+struct Journal {
+    namespace: PathBuf,
+    _alive: ChildStdin,
+}
+
+impl Journal {
+    fn start(directory: &Path) -> Self {
+        // The directory in no argument: by that, what works there is known.
+        let script = format!("set -- \"$PWD\"; {}; echo; read _; kill $journal; wait", journal::START);
+        let mut supervisor = Command::new("setsid")
+            .args(["unshare", "--mount", "sh", "-c", &script])
+            .current_dir(directory)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let said = supervisor.stdout.take().expect("it is piped").read(&mut [0]);
+        assert_eq!(said.unwrap(), 1, "it needs root, and systemd is installed");
+        let namespace = super::proc::path(supervisor.id() as i32, "ns/mnt");
+        Self { namespace, _alive: supervisor.stdin.take().expect("it is piped") }
+    }
 }
 
 impl Podman {
     /// With the base image in it.
     pub fn new() -> Self {
-        let podman =
-            Self { directory: tempfile::Builder::new().prefix("bws-exec-podman.").tempdir().unwrap() };
+        Self::with(|_| None)
+    }
+
+    /// What it and its containers log goes to a journal in its directory.
+    pub fn with_journal() -> Self {
+        Self::with(|directory| Some(Journal::start(directory)))
+    }
+
+    fn with(journal: impl FnOnce(&Path) -> Option<Journal>) -> Self {
+        let directory = tempfile::Builder::new().prefix("bws-exec-podman.").tempdir().unwrap();
+        let journal = journal(directory.path());
+        let podman = Self { directory, journal };
         let base = podman.path().join("base");
         tree(&base);
         let script = "tar -C \"$1\" -c . | { shift; \"$@\" import - bws-exec-base:1; }";
@@ -40,9 +77,18 @@ impl Podman {
         let (root, run) = (place("root"), place("run"));
         let words = ["podman", "--root", root.to_str().unwrap(), "--runroot", run.to_str().unwrap()];
         let rest = ["--storage-driver", "vfs", "--cgroup-manager", "cgroupfs", "--runtime", "runc"];
-        let events = ["--events-backend", "file", "--tmpdir"].map(str::to_owned);
+        let backend = if self.journal.is_some() { "journald" } else { "file" };
+        let events = ["--events-backend", backend, "--tmpdir"].map(str::to_owned);
         let tmp = place("tmp").display().to_string();
         words.into_iter().chain(rest).map(str::to_owned).chain(events).chain([tmp]).collect()
+    }
+
+    /// What runs a program where the client runs.
+    pub fn enter(&self) -> Vec<String> {
+        let enter = |journal: &Journal| {
+            vec!["nsenter".to_owned(), format!("--mount={}", journal.namespace.display())]
+        };
+        self.journal.as_ref().map(enter).unwrap_or_default()
     }
 
     /// `podman run` with limits that any machine allows.
@@ -52,7 +98,7 @@ impl Podman {
     }
 
     pub fn try_run<I: AsRef<OsStr>>(&self, words: impl IntoIterator<Item = I>) -> Output {
-        let client = self.client();
+        let client = [self.enter(), self.client()].concat();
         Command::new(&client[0]).args(&client[1..]).args(words).stdin(Stdio::null()).output().unwrap()
     }
 
