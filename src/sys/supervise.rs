@@ -98,12 +98,9 @@ pub fn was_ignored(signal: c_int) -> bool {
     super::IGNORED.load(super::Relaxed) & super::bit(signal) != 0
 }
 
-/// Dies of this signal, without a core dump: whoever died of it first may have left one. Returns only
-/// as PID 1, whom the kernel lets no signal kill from inside.
+/// Dies of this signal. There is no second core dump, for we are not dumpable. Returns only as PID 1,
+/// whom the kernel lets no signal kill from inside.
 pub fn die_of(signal: c_int) {
-    let none = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
-    // SAFETY: a struct that outlives the call.
-    unsafe { libc::setrlimit(libc::RLIMIT_CORE, &none) };
     if signal != libc::SIGKILL {
         set_disposition(signal, libc::SIG_DFL);
     }

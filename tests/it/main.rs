@@ -63,6 +63,7 @@ mod static_binary;
 mod supervise;
 mod supervise_processes;
 mod supervise_signals;
+mod supervise_start;
 mod supervise_terminal;
 mod systemd_contracts;
 mod systemd_docs;

@@ -43,6 +43,20 @@ fn ignored_ones_are_the_commands_to_ignore() {
     assert_eq!(launch.run().code(), Some(0));
 }
 
+/// A status line beyond the file size limit raises SIGXFSZ, as one that nobody reads raises SIGPIPE.
+#[test]
+fn what_we_raise_ourselves_stays_ours() {
+    let (scenario, recorder, status) = (scenario(), Recorder::new(), tempfile::NamedTempFile::new().unwrap());
+    let launch = staying(&scenario).options(["--status-fd", "9"]).descriptor(9, status.reopen().unwrap());
+    // Room for the lines before the command starts, and a part of the next.
+    let running = launch.under(["prlimit", "--fsize=80"]).command(recorder.command()).start();
+    recorder.ready();
+    eventually("the limit is reached", || status.as_file().metadata().unwrap().len() == 80);
+    running.signal(libc::SIGUSR1);
+    recorder.wait_for("10", 1);
+    assert_eq!(recorder.signals(), [libc::SIGUSR1]);
+}
+
 #[test]
 fn an_ignored_term_is_no_request_to_end() {
     let scenario = scenario();
