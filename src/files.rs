@@ -98,7 +98,8 @@ impl Files {
                 let (path, name) = (file.delivered.path.clone(), file.name.clone());
                 let written = file.write(content.expose());
                 let put = self.place(&path).map_or(Ok(()), |(mount, name)| mount.put(name));
-                match written.and_then(|kept| put.map(|()| kept).map_err(|cause| Error::File { name, cause })) {
+                match written.and_then(|kept| put.map(|()| kept).map_err(|cause| Error::File { name, cause }))
+                {
                     Ok(Some(kept)) => self.files.push(kept),
                     Ok(None) => {}
                     Err(error) => environment.problems.push(error),

@@ -11,7 +11,7 @@ use super::{EnvPlan, Value};
 pub struct Digest([u8; 32]);
 
 impl EnvPlan {
-    pub fn digest(&self, key: &[u8; 32]) -> Digest {
+    pub fn digest(&self, key: &[u8; 64]) -> Digest {
         let mut mac = Hmac::<Sha256>::new(&(*key).into());
         for variable in &self.variables {
             // EXPOSE: into the digest.

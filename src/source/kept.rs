@@ -2,9 +2,9 @@
 
 use std::time::{Duration, Instant};
 
+use super::ask::Asked;
 use super::freshness::Ages;
 use super::turn::{Kept, Turn, wait_for_the_crowd};
-use super::ask::Asked;
 use super::{Loaded, Source, fetched, snapshot};
 use crate::api::Contact;
 use crate::cache::{Cache, Limit, SavedSession, SavedSnapshot, Settings, Stamp, path_in};
@@ -123,7 +123,13 @@ impl Source<'_> {
         fetched(asked?)
     }
 
-    pub(super) fn keep(&self, cache: &Cache<'_>, settings: &Settings, saved: &SavedSnapshot, kept: &mut Kept) {
+    pub(super) fn keep(
+        &self,
+        cache: &Cache<'_>,
+        settings: &Settings,
+        saved: &SavedSnapshot,
+        kept: &mut Kept,
+    ) {
         // A copy that could serve for nothing need not lie around.
         if settings.max_stale.is_zero() {
             self.note(cache.forget_snapshot(), "delete");

@@ -39,6 +39,10 @@ impl<'a> Source<'a> {
         Self { plan, servers, token, report }
     }
 
+    pub fn into_token(self) -> AccessToken {
+        self.token
+    }
+
     /// The secrets, as fresh as was asked for, or the reason why there are none.
     pub fn load(&self) -> Result<Loaded, Error> {
         if let Some(settings) = &self.plan.cache

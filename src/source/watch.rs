@@ -75,7 +75,11 @@ impl<'a> Watch<'a> {
         if let Some((cache, settings)) = kept
             && let Some((stage, wait)) = source.limit(cache, settings)
         {
-            return Err(Error::RateLimited { host: source.servers.host(stage), stage, retry_after: Some(wait) });
+            return Err(Error::RateLimited {
+                host: source.servers.host(stage),
+                stage,
+                retry_after: Some(wait),
+            });
         }
         let due = self.asked.elapsed() >= UNCONDITIONAL;
         let alive = |session: &SavedSession| session.is_alive(&Stamp::now());

@@ -6,6 +6,7 @@
 use std::time::{Duration, Instant};
 
 use crate::exit::Exit;
+use crate::plan::OnChange;
 use crate::sys::Change;
 
 /// What can happen.
@@ -65,18 +66,6 @@ pub struct Rules {
     pub on_change: OnChange,
 }
 
-/// `--on-change`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum OnChange {
-    /// End the command and start it anew.
-    #[default]
-    Restart,
-    /// End the command and then us, with the code that asks for a new try.
-    Exit,
-    /// Send the command this signal.
-    Signal(i32),
-}
-
 pub struct Machine {
     rules: Rules,
     state: State,
@@ -131,6 +120,10 @@ impl Machine {
     /// When [`Event::Due`] is wanted.
     pub const fn due(&self) -> Option<Instant> {
         self.kill_at
+    }
+
+    pub const fn on_change(&self) -> OnChange {
+        self.rules.on_change
     }
 
     pub fn on(&mut self, event: Event, now: Instant) -> Option<Action> {
