@@ -165,6 +165,20 @@ pub struct Args {
     /// Stay as the parent of the command: pass signals on, reap orphans; see docs/supervise.md
     #[arg(long, help_heading = PROCESS)]
     pub init: bool,
+    /// Stay, and look for changed secrets every INTERVAL [default: 5m]; see docs/supervise.md
+    #[arg(
+        long,
+        value_name = "INTERVAL",
+        value_parser = parse_duration,
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "5m",
+        help_heading = PROCESS
+    )]
+    pub watch: Option<Duration>,
+    /// With --watch: restart the command, end with code 75, or send a signal:NAME [default: restart]
+    #[arg(long, value_name = "WHAT", help_heading = PROCESS)]
+    pub on_change: Option<String>,
     /// When we stay: time from SIGTERM to SIGKILL, 0 for never [default: 10s]
     #[arg(long, value_name = "DURATION", value_parser = parse_duration, help_heading = PROCESS)]
     pub kill_after: Option<Duration>,

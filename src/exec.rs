@@ -19,7 +19,7 @@ use crate::error::Error;
 use crate::sys::{self, EnvString, Image, NotSpawned, PidVariable};
 
 /// An executable file that was found.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Program {
     pub path: PathBuf,
 }

@@ -55,13 +55,36 @@ impl Files {
         directories.sort_unstable();
         directories.dedup();
         let owners = rules.iter().map(|rule| owner(rule, deadline)).collect::<Result<Vec<_>, _>>()?;
-        let mounts = mount::all(&directories, dry_run)?;
-        let files = rules
-            .iter()
-            .zip(owners)
-            .map(|(rule, ids)| Empty::new(rule, ids, &mounts))
-            .collect::<Result<_, _>>()?;
-        Ok(Self { files, mounts })
+        let mut files = Self { files: Vec::new(), mounts: mount::all(&directories, dry_run)? };
+        files.make(rules, owners)?;
+        Ok(files)
+    }
+
+    /// Makes room for all of them once more, beside those that are there, for other content.
+    pub fn prepare_again(&mut self, rules: &[FileRule], deadline: Deadline) -> Result<(), Error> {
+        let owners = rules.iter().map(|rule| owner(rule, deadline)).collect::<Result<Vec<_>, _>>()?;
+        self.mounts.iter().try_for_each(Mount::make_writable)?;
+        // What an earlier try may have left.
+        for (mount, name) in rules.iter().filter_map(|rule| self.place(rule.path.as_ref()?)) {
+            mount.remove_unfinished(name);
+        }
+        self.make(rules, owners)
+    }
+
+    fn make(&mut self, rules: &[FileRule], owners: Vec<Option<Ids>>) -> Result<(), Error> {
+        let made = rules.iter().zip(owners).map(|(rule, ids)| Empty::new(rule, ids, &self.mounts));
+        self.files = made.collect::<Result<_, _>>()?;
+        Ok(())
+    }
+
+    /// The command has them now.
+    pub fn close_descriptors(&mut self) {
+        self.files.clear();
+    }
+
+    fn place<'a>(&'a self, path: &'a Path) -> Option<(&'a Mount, &'a OsStr)> {
+        let mount = self.mounts.iter().find(|mount| Some(mount.path()) == path.parent())?;
+        Some((mount, path.file_name()?))
     }
 
     /// Writes them, and tells their variables the paths. From then on nobody can change them.
@@ -72,16 +95,18 @@ impl Files {
             if let Some(Value::File { content, delivered, .. }) = value.map(|variable| &mut variable.value) {
                 *delivered = Some(file.delivered.clone());
                 // EXPOSE: into memory that is the command's.
-                match file.write(content.expose()) {
+                let (path, name) = (file.delivered.path.clone(), file.name.clone());
+                let written = file.write(content.expose());
+                let put = self.place(&path).map_or(Ok(()), |(mount, name)| mount.put(name));
+                match written.and_then(|kept| put.map(|()| kept).map_err(|cause| Error::File { name, cause }))
+                {
                     Ok(Some(kept)) => self.files.push(kept),
                     Ok(None) => {}
                     Err(error) => environment.problems.push(error),
                 }
             } else if let Body::Mounted(_) = file.body {
                 // Optional, and missing.
-                let path = &file.delivered.path;
-                let mount = self.mounts.iter().find(|mount| Some(mount.path()) == path.parent());
-                mount.zip(path.file_name()).inspect(|(mount, name)| mount.remove(name));
+                self.place(&file.delivered.path).inspect(|(mount, name)| mount.remove(name));
             }
         }
         environment.warnings.extend(self.mounts.iter_mut().filter_map(|mount| mount.warning.take()));

@@ -15,13 +15,13 @@
 //! |---|---|
 //! | `run` | the pipeline, one line a stage |
 //! | `dry_run` | what `--dry-run` shows |
+//! | `supervise` | `--init`, `--watch`: staying beside COMMAND |
 //! | `generate` | the man page, completions, from the definition of the command line |
 //! | `source` | where a snapshot comes from |
 //! | `plan` | typed + variables -> what it means |
 //! | `config` | what is read besides: tokens, profiles of `bws`, env files, the status descriptor |
 //! | `cli` | what was typed |
 //! | `container` | `--container`: the engine's command line, the hand-over |
-//! | `supervise` | `--init`: staying beside COMMAND |
 //! | `exec` | locate COMMAND, become it or start it |
 //! | `files` | `--file`: sealed memory or a private mount |
 //! | `host` | the outside world, read once; hardening |

@@ -2,6 +2,9 @@
 
 mod files;
 mod inner;
+mod supervision;
+
+pub use supervision::{OnChange, Supervision, Watching};
 
 use std::ffi::OsString;
 use std::time::Duration;
@@ -18,7 +21,6 @@ use crate::env_vars;
 use crate::error::Error;
 use crate::host::Host;
 use crate::report::Verbosity;
-use crate::supervise;
 
 /// Everything a run will do.
 #[derive(Debug)]
@@ -33,7 +35,7 @@ pub struct RunPlan {
     pub environment: Policy,
     pub dry_run: Option<DryRunFormat>,
     /// Stay beside the command instead of becoming it.
-    pub supervise: Option<supervise::Settings>,
+    pub supervision: Option<Supervision>,
     /// `--container`.
     pub container: Option<Container>,
     /// May be empty in a dry run only.
@@ -43,7 +45,6 @@ pub struct RunPlan {
 
 const CHOSEN_NAMES: &str = "a name is never empty, has no '=' or NUL, and is none of the token's variables";
 const DEADLINE: Duration = Duration::from_secs(30);
-const KILL_AFTER: Duration = Duration::from_secs(10);
 const MAX_STALE: Duration = Duration::from_secs(24 * 60 * 60);
 
 impl RunPlan {
@@ -80,7 +81,7 @@ impl RunPlan {
         };
         Ok(Self {
             servers,
-            supervise: supervise(&args)?,
+            supervision: supervision::of(&args)?,
             container,
             transport: transport(&args, host),
             deadline,
@@ -157,29 +158,6 @@ fn cache(args: &Args, host: &Host) -> Result<Option<cache::Settings>, Error> {
         max_age: duration(args.max_age, env_vars::MAX_AGE, host)?.unwrap_or_default(),
         offline: args.offline,
         keep_session: !args.no_session_cache,
-    }))
-}
-
-fn supervise(args: &Args) -> Result<Option<supervise::Settings>, Error> {
-    if !args.init {
-        let alone = [args.kill_after.map(|_| "--kill-after"), args.signal_group.then_some("--signal-group")];
-        return match alone.into_iter().flatten().next() {
-            Some(option) => Err(Error::usage(
-                format!("{option} is for a launcher that stays, and this one becomes the command"),
-                "add --init to stay",
-            )),
-            None => Ok(None),
-        };
-    }
-    if args.container.is_some() || args.container_inner {
-        return Err(Error::usage(
-            "--init stays beside a command of this machine, and --container's runs in the engine",
-            "use the engine's own: docker run --init, podman run --init",
-        ));
-    }
-    Ok(Some(supervise::Settings {
-        kill_after: args.kill_after.unwrap_or(KILL_AFTER),
-        signal_group: args.signal_group,
     }))
 }
 

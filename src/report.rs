@@ -4,10 +4,10 @@
 //! Whatever comes from outside is shown with its control characters escaped, so that a secret's name
 //! cannot speak to the terminal, and with anything that looks like an access token taken out.
 
-use std::cell::RefCell;
 use std::fs::File;
 use std::io::Write;
 use std::os::fd::AsFd;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -28,11 +28,11 @@ pub enum Verbosity {
     Verbose,
 }
 
-/// Where this run speaks.
-#[derive(Debug, Default)]
+/// Where this run speaks. A copy speaks to the same place.
+#[derive(Clone, Debug, Default)]
 pub struct Report {
     verbosity: Verbosity,
-    status: RefCell<Option<File>>,
+    status: Arc<Mutex<Option<File>>>,
 }
 
 /// Steps of a run, as `--status-fd` names them.
@@ -47,13 +47,15 @@ pub enum Phase {
     Spawn {
         pid: i32,
     },
+    /// Secrets have changed.
+    Changed,
     /// It has ended, and so shall we.
     End(Exit),
 }
 
 impl Report {
     pub fn new(verbosity: Verbosity, status: Option<File>) -> Self {
-        Self { verbosity, status: RefCell::new(status) }
+        Self { verbosity, status: Arc::new(Mutex::new(status)) }
     }
 
     pub fn error(&self, error: &Error) {
@@ -100,6 +102,7 @@ impl Report {
             Phase::Resolve => json!({ "phase": "resolve" }),
             Phase::Exec => json!({ "phase": "exec" }),
             Phase::Spawn { pid } => json!({ "phase": "spawn", "pid": pid }),
+            Phase::Changed => json!({ "phase": "changed" }),
             Phase::End(Exit::Killed(signal)) => json!({ "phase": "end", "signal": signal }),
             Phase::End(exit) => json!({ "phase": "end", "exit_code": exit.code() }),
         });
@@ -118,7 +121,7 @@ impl Report {
     /// One JSON line. A reader that is gone or does not read must not hold up the launch, so a line
     /// that does not fit at once is dropped, and with it the rest.
     fn status_line(&self, line: Value) {
-        let mut status = self.status.borrow_mut();
+        let mut status = self.status.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(file) = status.as_mut() else { return };
         let mut ready = [PollFd::new(file.as_fd(), PollFlags::POLLOUT)];
         let writable = poll(&mut ready, PollTimeout::ZERO).is_ok_and(|n| n > 0)

@@ -17,8 +17,8 @@ use crate::host::Host;
 use crate::plan::{self, RunPlan};
 use crate::report::{self, Phase, Report};
 use crate::snapshot::Snapshot;
-use crate::source::Source;
-use crate::supervise::{self, Notify};
+use crate::source::{Loaded, Source};
+use crate::supervise::{Command, Notify, Origin, Supervised};
 use crate::token::TokenText;
 use crate::{env_vars, sys};
 
@@ -86,7 +86,9 @@ fn stages(args: Args, token: Option<TokenText>, mut host: Host, report: &Report)
         }
         other => other,
     };
-    let snapshot = Source::new(&plan, &servers, token, report).load()?;
+    let source = Source::new(&plan, &servers, token, report);
+    let Loaded { snapshot, link } = source.load()?;
+    let token = source.into_token();
     report.phase(Phase::Resolve);
     let inherited = container.as_ref().map_or(&host.environment, |container| &container.references);
     let mut environment = EnvPlan::build(&snapshot, &plan.environment, inherited);
@@ -100,13 +102,16 @@ fn stages(args: Args, token: Option<TokenText>, mut host: Host, report: &Report)
         (false, Some(program)) => {
             // The helper of --container is a copy of us, and needs no more than it gives.
             drop(snapshot);
-            match plan.supervise {
-                None => Err(become_command(plan.command, program, environment, container, report)),
-                Some(settings) => {
-                    let exec = exec_plan(plan.command, program, environment, report)?;
-                    supervise::run(exec, files, settings, Notify::new(&host), report)
-                }
-            }
+            let Some(supervision) = plan.supervision else {
+                return Err(become_command(plan.command, program, environment, container, report));
+            };
+            no_problems(&mut environment, report)?;
+            let exec = ExecPlan::new(program.clone(), plan.command.clone(), &environment.variables)?;
+            let (words, rules) = (plan.command.clone(), plan.environment.files.clone());
+            let command = Command { program, words, files, rules, limits: host.limits };
+            let notify = Notify::new(&host);
+            let origin = Origin { plan, servers, token, link, inherited: host.environment };
+            Supervised { supervision, command, notify, origin, environment }.run(exec, report)
         }
         (_, program) => show(&plan, &servers, program.as_ref(), &snapshot, &environment, report),
     }
@@ -139,22 +144,11 @@ fn show(
     Ok(environment.problems.first().map_or(Exit::Success, Error::exit))
 }
 
-/// What is left of the environment once it is in its final form.
-fn exec_plan(
-    command: Vec<OsString>,
-    program: Program,
-    environment: EnvPlan,
-    report: &Report,
-) -> Result<ExecPlan, Error> {
-    let variables = without_problems(environment, report)?;
-    ExecPlan::new(program, command, &variables)
-}
-
-/// Says what there is to say about it.
-fn without_problems(environment: EnvPlan, report: &Report) -> Result<Vec<Variable>, Error> {
+/// Says what there is to say about the environment in its final form.
+fn no_problems(environment: &mut EnvPlan, report: &Report) -> Result<(), Error> {
     environment.notices.iter().for_each(|text| report.notice(text));
-    let mut problems = environment.problems.into_iter();
-    let Some(problem) = problems.next() else { return Ok(environment.variables) };
+    let mut problems = environment.problems.drain(..);
+    let Some(problem) = problems.next() else { return Ok(()) };
     if problems.len() > 0 {
         let all = problems.len() + 1;
         report.warning(&format!("there are {all} problems; the first follows, --dry-run shows all"));
@@ -166,16 +160,16 @@ fn without_problems(environment: EnvPlan, report: &Report) -> Result<Vec<Variabl
 fn become_command(
     command: Vec<OsString>,
     program: Program,
-    environment: EnvPlan,
+    mut environment: EnvPlan,
     container: Option<Prepared>,
     report: &Report,
 ) -> Error {
-    let variables = match without_problems(environment, report) {
-        Ok(variables) => variables,
-        Err(error) => return error,
-    };
-    let Some(container) = container else { return replace(program, command, &variables, report) };
-    match container.with_socket(&variables, report) {
+    if let Err(error) = no_problems(&mut environment, report) {
+        return error;
+    }
+    let variables = &environment.variables;
+    let Some(container) = container else { return replace(program, command, variables, report) };
+    match container.with_socket(variables, report) {
         Ok(client) => replace(program, client.command, &client.environment, report),
         Err(error) => error,
     }

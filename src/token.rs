@@ -45,6 +45,13 @@ impl AccessToken {
     }
 }
 
+/// Whether it is the same token, all of it.
+impl PartialEq for AccessToken {
+    fn eq(&self, other: &Self) -> bool {
+        self.id == other.id && self.cache_key == other.cache_key
+    }
+}
+
 impl fmt::Debug for AccessToken {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "AccessToken({}, [redacted])", self.id)

@@ -1,6 +1,6 @@
 //! What came back, and what its status means.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use zeroize::Zeroizing;
 
@@ -15,6 +15,8 @@ pub struct Answer {
     pub web_page: bool,
     pub location: Option<String>,
     pub retry_after: Option<Duration>,
+    /// The server's clock when it answered.
+    pub date: Option<SystemTime>,
 }
 
 impl Answer {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
-use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderValue, LOCATION, RETRY_AFTER};
+use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, DATE, HeaderValue, LOCATION, RETRY_AFTER};
 use reqwest::{Method, Url};
 use secrecy::{ExposeSecret, SecretString};
 use zeroize::{Zeroize, Zeroizing};
@@ -170,6 +170,7 @@ impl<'a> Http<'a> {
         let declared_web_page = header(CONTENT_TYPE).is_some_and(|kind| kind.starts_with("text/html"));
         let location = header(LOCATION).filter(|target| !target.is_empty()).map(without_credentials);
         let retry_after = header(RETRY_AFTER).and_then(|value| parse_retry_after(value, SystemTime::now()));
+        let date = header(DATE).and_then(|value| httpdate::parse_http_date(value).ok());
         let status = response.status().as_u16();
 
         let oversize = || Error::Oversize { host: host.into(), limit: BODY_LIMIT };
@@ -185,7 +186,7 @@ impl<'a> Http<'a> {
             append(&mut body, &chunk);
         }
         let web_page = declared_web_page || body.trim_ascii_start().starts_with(b"<");
-        Ok(Answer { host: host.into(), stage, status, body, web_page, location, retry_after })
+        Ok(Answer { host: host.into(), stage, status, body, web_page, location, retry_after, date })
     }
 }
 

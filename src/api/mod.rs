@@ -13,16 +13,16 @@ mod tls;
 mod wire;
 
 pub use auth::Session;
+pub use secrets::Fetched;
 pub use tls::Trust;
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use reqwest::Url;
 
 use crate::deadline::Deadline;
 use crate::error::{Error, Stage};
 use crate::report::Report;
-use crate::snapshot::EncryptedSecret;
 use crate::token::AccessToken;
 
 /// Where the two servers are.
@@ -80,9 +80,10 @@ impl<'a> Api<'a> {
         auth::login(&self.http, &self.servers.identity, token).await
     }
 
-    /// Every secret the session may read.
-    pub async fn fetch(&self, session: &Session) -> Result<Vec<EncryptedSecret>, Error> {
-        secrets::fetch(&self.http, &self.servers.api, session).await
+    /// Every secret the session may read, or the news that nothing has changed since this moment of the
+    /// server's clock.
+    pub async fn fetch(&self, session: &Session, since: Option<SystemTime>) -> Result<Fetched, Error> {
+        secrets::fetch(&self.http, &self.servers.api, session, since).await
     }
 }
 

@@ -1,5 +1,7 @@
 //! Fetching everything the account may read.
 
+use std::time::SystemTime;
+
 use reqwest::Url;
 use zeroize::Zeroizing;
 
@@ -10,13 +12,32 @@ use crate::error::{Error, Stage};
 use crate::ids::SecretId;
 use crate::snapshot::EncryptedSecret;
 
-/// One GET that brings all secrets with their values. A server that does not have it (404, 405) is
-/// old and is asked for the list, then for the secrets of that list.
-pub async fn fetch(http: &Http<'_>, api: &Url, session: &Session) -> Result<Vec<EncryptedSecret>, Error> {
+/// What a fetch brings.
+pub struct Fetched {
+    /// Everything that can be read, or `None` if nothing has changed.
+    pub secrets: Option<Vec<EncryptedSecret>>,
+    /// The server's clock at that moment, if it tells.
+    pub date: Option<SystemTime>,
+}
+
+/// One GET that brings all secrets with their values, or nothing if nothing has changed since a moment of
+/// the server's own clock. A server that does not have it (404, 405) is old and is asked for the list, then
+/// for the secrets of that list.
+pub async fn fetch(
+    http: &Http<'_>,
+    api: &Url,
+    session: &Session,
+    since: Option<SystemTime>,
+) -> Result<Fetched, Error> {
     let organization = session.organization.to_string();
     let list = ["organizations", &organization, "secrets"];
-    let request = get(super::join(api, &[&list[..], &["sync"]].concat()), session);
-    let sync = http
+    let mut url = super::join(api, &[&list[..], &["sync"]].concat());
+    if let Some(since) = since {
+        let date = humantime::format_rfc3339_seconds(since).to_string();
+        url.query_pairs_mut().append_pair("lastSyncedDate", &date);
+    }
+    let request = get(url, session);
+    let answer = http
         .send(&request, |answer| {
             if matches!(answer.status, 404 | 405) && !answer.web_page {
                 return Ok(None);
@@ -24,14 +45,18 @@ pub async fn fetch(http: &Http<'_>, api: &Url, session: &Session) -> Result<Vec<
             answer.check()?;
             let sync: Sync = answer.json()?;
             // Without a date everything is sent, whatever `hasChanges` says.
-            sync.secrets.map(Some).ok_or_else(|| answer.not_the_protocol("a full sync without secrets"))
+            if sync.secrets.is_none() && (since.is_none() || sync.has_changes != Some(false)) {
+                return Err(answer.not_the_protocol("a full sync without secrets"));
+            }
+            Ok(Some((sync.secrets, answer.date)))
         })
         .await?;
-    let secrets = match sync {
-        Some(secrets) => secrets,
-        None => list_and_get(http, api, session, super::join(api, &list)).await?,
+    let (secrets, date) = match answer {
+        Some(answer) => answer,
+        None => (Some(list_and_get(http, api, session, super::join(api, &list)).await?), None),
     };
-    Ok(secrets.data.into_iter().map(EncryptedSecret::from).collect())
+    let decoded = |list: SecretList| list.data.into_iter().map(EncryptedSecret::from).collect();
+    Ok(Fetched { secrets: secrets.map(decoded), date })
 }
 
 /// The older way. `get-by-ids` answers 404 for all if one of them has gone since the list was made,

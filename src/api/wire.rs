@@ -55,6 +55,8 @@ impl Claims {
 /// Answer of `GET …/secrets/sync`.
 #[derive(Deserialize)]
 pub struct Sync {
+    #[serde(alias = "hasChanges", alias = "HasChanges")]
+    pub has_changes: Option<bool>,
     #[serde(alias = "Secrets")]
     pub secrets: Option<SecretList>,
 }

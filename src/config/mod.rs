@@ -14,7 +14,7 @@ use crate::deadline::Deadline;
 use crate::env::EnvFile;
 use crate::error::Error;
 use crate::read;
-use crate::token::AccessToken;
+use crate::token::{AccessToken, is_blank};
 
 /// Of an env file or a configuration: more than any environment holds.
 const LARGEST: usize = 1024 * 1024;
@@ -36,6 +36,22 @@ fn read_env_file(path: &Path, deadline: Deadline) -> Result<EnvFile, Error> {
     })?;
     let assignments = env_file::parse(&text).map_err(|f| fault(f.line, f.column, f.problem))?;
     Ok(EnvFile { path: shown, assignments })
+}
+
+/// The token of the first source that has one, if that can have changed.
+pub fn read_token_again(sources: &[TokenSource], deadline: Deadline) -> Result<Option<AccessToken>, Error> {
+    for source in sources {
+        match source {
+            TokenSource::Text { text, .. } if is_blank(text) => {}
+            TokenSource::File { .. } => match source.read(deadline, |_| {})? {
+                Some(token) => return Ok(Some(token)),
+                None => {}
+            },
+            // A descriptor was read to its end.
+            TokenSource::Text { .. } | TokenSource::Descriptor { .. } => return Ok(None),
+        }
+    }
+    Ok(None)
 }
 
 /// The token of the first source that has one.

@@ -17,6 +17,7 @@ pub type Salt = [u8; 32];
 
 /// Made from all of a token that is secret, so that a token with one wrong character neither opens nor
 /// so much as finds what belongs to the right one. It never encrypts anything itself.
+#[derive(PartialEq)]
 pub struct CacheKey(Zeroizing<Vec<u8>>);
 
 impl CacheKey {

@@ -5,6 +5,7 @@
 
 mod build;
 mod bulk;
+mod digest;
 pub mod inherit;
 mod names;
 pub mod pattern;
@@ -16,6 +17,7 @@ mod select;
 mod size;
 mod template;
 
+pub use digest::Digest;
 pub use inherit::{Entry, Inherit};
 pub use select::Selection;
 pub use size::Limits;

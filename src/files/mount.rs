@@ -2,7 +2,7 @@
 //! command's. Outside, the directory stays as it is; the memory goes with the last process inside,
 //! however that ends.
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::fs::{self, DirBuilder, File};
 use std::io::{self, ErrorKind};
 use std::os::fd::AsRawFd;
@@ -10,7 +10,7 @@ use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
-use nix::fcntl::{AT_FDCWD, AtFlags, OFlag, openat};
+use nix::fcntl::{AT_FDCWD, AtFlags, OFlag, openat, renameat};
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::stat::Mode;
@@ -96,29 +96,59 @@ impl Mount {
         &self.path
     }
 
-    /// A new file, which nobody but us can open yet.
+    /// A new file, which nobody but us can open yet, and which has its name by [`Mount::put`] only: in the
+    /// place of the one that is there, all at once.
     pub fn create(&self, name: &OsStr) -> Option<io::Result<File>> {
         let directory = self.directory.as_ref()?;
+        let name = &*unfinished(name);
         let flags = OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_WRONLY | OFlag::O_CLOEXEC | OFlag::O_NOFOLLOW;
         Some(openat(directory, name, flags, Mode::empty()).map(File::from).map_err(io::Error::from))
     }
 
+    /// Gives what was created its name.
+    pub fn put(&self, name: &OsStr) -> io::Result<()> {
+        let Some(directory) = &self.directory else { return Ok(()) };
+        Ok(renameat(directory, &*unfinished(name), directory, name)?)
+    }
+
     /// Nothing can be added or changed without the right to mount.
     pub fn make_read_only(&self) -> Result<(), Error> {
+        self.remount(MsFlags::MS_RDONLY)
+    }
+
+    /// For us to change what is in it. The command is in the same mount namespace, with its own rights.
+    pub fn make_writable(&self) -> Result<(), Error> {
+        self.remount(MsFlags::empty())
+    }
+
+    fn remount(&self, flags: MsFlags) -> Result<(), Error> {
         let Some(directory) = &self.directory else { return Ok(()) };
         // By its descriptor: meanwhile the path may lead to a file system of the machine, which would
         // become read-only for all.
-        let flags = FLAGS | MsFlags::MS_REMOUNT | MsFlags::MS_RDONLY;
+        let flags = FLAGS | MsFlags::MS_REMOUNT | flags;
         let path = PathBuf::from(format!("/proc/self/fd/{}", directory.as_raw_fd()));
         mount(NONE, &path, NONE, flags, NONE).map_err(|cause| refused(&self.path, cause))
     }
 
-    /// Takes a file away that was made here.
+    /// Takes a file away that was made here, finished or not.
     pub fn remove(&self, name: &OsStr) {
         if let Some(directory) = &self.directory {
             let _ = unlinkat(directory, name, UnlinkatFlags::NoRemoveDir);
         }
+        self.remove_unfinished(name);
     }
+
+    pub fn remove_unfinished(&self, name: &OsStr) {
+        if let Some(directory) = &self.directory {
+            let _ = unlinkat(directory, &*unfinished(name), UnlinkatFlags::NoRemoveDir);
+        }
+    }
+}
+
+fn unfinished(name: &OsStr) -> OsString {
+    let mut unfinished = OsString::from(".bws-exec.");
+    unfinished.push(name);
+    unfinished
 }
 
 /// Whether there is a directory, which then is empty: what is in it would be hidden from the command.

@@ -38,6 +38,8 @@ pub fn inner(mode: Mode, args: &Args, host: &Host) -> Result<Inner, Error> {
         command: _,
         // Refused beside --container: see `supervise`.
         init: _,
+        watch: _,
+        on_change: _,
         kill_after: _,
         signal_group: _,
         // The directory is one of this machine.

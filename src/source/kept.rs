@@ -2,15 +2,16 @@
 
 use std::time::{Duration, Instant};
 
+use super::ask::Asked;
 use super::freshness::Ages;
 use super::turn::{Kept, Turn, wait_for_the_crowd};
-use super::{Source, snapshot};
+use super::{Loaded, Source, fetched, snapshot};
 use crate::api::Contact;
 use crate::cache::{Cache, Limit, SavedSession, SavedSnapshot, Settings, Stamp, path_in};
 use crate::deadline::rough;
 use crate::error::{Class, Error, Stage, seconds};
 use crate::random;
-use crate::snapshot::{Freshness, Snapshot};
+use crate::snapshot::Freshness;
 
 /// What an outage may cost a run that has something to fall back on.
 const PATIENCE_WITH_A_COPY: Duration = Duration::from_secs(5);
@@ -20,7 +21,7 @@ const LONGEST_GATHERING: Duration = Duration::from_secs(3);
 const SPREAD: Duration = Duration::from_millis(250);
 
 impl Source<'_> {
-    pub(super) fn load_with(&self, cache: &Cache<'_>, settings: &Settings) -> Result<Snapshot, Error> {
+    pub(super) fn load_with(&self, cache: &Cache<'_>, settings: &Settings) -> Result<Loaded, Error> {
         let started = Stamp::now().earlier(self.plan.deadline.started.elapsed());
         if settings.offline {
             return self.offline(cache, settings);
@@ -44,7 +45,7 @@ impl Source<'_> {
         };
         let contact = Contact { deadline, once, ..self.contact(&limited) };
         match self.wait_and_ask(cache, settings, contact, &started, &mut kept) {
-            Ok(asked) => Ok(snapshot(asked, Freshness::Fetched)),
+            Ok(loaded) => Ok(loaded),
             Err(error) if error.class() == Class::Unavailable => {
                 // Another run may have been told meanwhile that the token is revoked, and ages go on.
                 self.read_if_changed(cache, &mut kept);
@@ -61,7 +62,7 @@ impl Source<'_> {
     }
 
     /// The copy or an error, and nobody is asked.
-    fn offline(&self, cache: &Cache<'_>, settings: &Settings) -> Result<Snapshot, Error> {
+    fn offline(&self, cache: &Cache<'_>, settings: &Settings) -> Result<Loaded, Error> {
         let path = path_in(&settings.directory);
         let saved = cache
             .snapshot()
@@ -81,7 +82,7 @@ impl Source<'_> {
         contact: Contact<'_>,
         started: &Stamp,
         kept: &mut Kept,
-    ) -> Result<SavedSnapshot, Error> {
+    ) -> Result<Loaded, Error> {
         // Before the session is looked at: whatever is kept by it has to be deleted if this changes.
         let refusal = cache.refusal();
         let lock = loop {
@@ -93,7 +94,7 @@ impl Source<'_> {
             let lock = match self.take_turn(cache, settings, contact.deadline, started, kept) {
                 Turn::Shared(saved, ages) => {
                     self.report.copy("shared", ages.fetched, ages.proved);
-                    return Ok(*saved);
+                    return Ok(Loaded { snapshot: snapshot(*saved, Freshness::Fetched), link: None });
                 }
                 Turn::Refused => {
                     let host = self.servers.host(Stage::Login);
@@ -108,8 +109,8 @@ impl Source<'_> {
         };
         let until = Instant::now() + (contact.deadline.left() / 4).min(LONGEST_GATHERING);
         let gather = || lock.iter().for_each(|lock| wait_for_the_crowd(lock, until));
-        let asked = self.ask(contact, self.session(cache, settings), Some(cache), &gather);
-        if let Ok(saved) = &asked {
+        let asked = self.ask(contact, &mut self.session(cache, settings), None, Some(cache), &gather);
+        if let Ok(Asked { saved: Some(saved), .. }) = &asked {
             self.keep(cache, settings, saved, kept);
         }
         let by_us = matches!(&asked, Err(error) if error.class() == Class::TokenRefused);
@@ -119,10 +120,16 @@ impl Source<'_> {
                 self.note(forgotten, "delete");
             }
         }
-        asked
+        fetched(asked?)
     }
 
-    fn keep(&self, cache: &Cache<'_>, settings: &Settings, saved: &SavedSnapshot, kept: &mut Kept) {
+    pub(super) fn keep(
+        &self,
+        cache: &Cache<'_>,
+        settings: &Settings,
+        saved: &SavedSnapshot,
+        kept: &mut Kept,
+    ) {
         // A copy that could serve for nothing need not lie around.
         if settings.max_stale.is_zero() {
             self.note(cache.forget_snapshot(), "delete");
@@ -167,7 +174,7 @@ impl Source<'_> {
 
     /// The longer of the times that the coming requests have to wait, and which of them it is. A
     /// session needs no login.
-    fn limit(&self, cache: &Cache<'_>, settings: &Settings) -> Option<(Stage, Duration)> {
+    pub(super) fn limit(&self, cache: &Cache<'_>, settings: &Settings) -> Option<(Stage, Duration)> {
         let now = Stamp::now();
         let limits = cache.limits();
         let [login, fetch] = [(Stage::Login, limits.login), (Stage::Fetch, limits.fetch)]
@@ -176,7 +183,7 @@ impl Source<'_> {
         login.into_iter().chain(fetch).max_by_key(|(_, wait)| *wait)
     }
 
-    fn session(&self, cache: &Cache<'_>, settings: &Settings) -> Option<SavedSession> {
+    pub(super) fn session(&self, cache: &Cache<'_>, settings: &Settings) -> Option<SavedSession> {
         if !settings.keep_session {
             return None;
         }
@@ -209,9 +216,9 @@ impl Source<'_> {
             .ok()
     }
 
-    fn serve(&self, saved: SavedSnapshot, ages: Ages, because: &str) -> Snapshot {
+    fn serve(&self, saved: SavedSnapshot, ages: Ages, because: &str) -> Loaded {
         let Ages { fetched, proved } = ages;
         self.report.copy(because, fetched, proved);
-        snapshot(saved, Freshness::Copied { fetched, proved })
+        Loaded { snapshot: snapshot(saved, Freshness::Copied { fetched, proved }), link: None }
     }
 }

@@ -4,6 +4,9 @@ mod ask;
 mod freshness;
 mod kept;
 mod turn;
+mod watch;
+
+pub use watch::{Link, News, Watch};
 
 use std::time::Duration;
 
@@ -14,6 +17,7 @@ use crate::plan::RunPlan;
 use crate::report::Report;
 use crate::snapshot::{Freshness, Snapshot};
 use crate::token::AccessToken;
+use ask::Asked;
 
 /// Everything that a launch asks of servers and of its cache.
 pub struct Source<'a> {
@@ -23,20 +27,31 @@ pub struct Source<'a> {
     report: &'a Report,
 }
 
+/// Secrets, and how to ask again.
+pub struct Loaded {
+    pub snapshot: Snapshot,
+    /// None if they are another run's.
+    pub link: Option<Link>,
+}
+
 impl<'a> Source<'a> {
     pub fn new(plan: &'a RunPlan, servers: &'a Servers, token: AccessToken, report: &'a Report) -> Self {
         Self { plan, servers, token, report }
     }
 
+    pub fn into_token(self) -> AccessToken {
+        self.token
+    }
+
     /// The secrets, as fresh as was asked for, or the reason why there are none.
-    pub fn load(self) -> Result<Snapshot, Error> {
+    pub fn load(&self) -> Result<Loaded, Error> {
         if let Some(settings) = &self.plan.cache
             && let Some(cache) = self.open_cache(settings)?
         {
             return self.load_with(&cache, settings);
         }
         let contact = self.contact(&|_, _| {});
-        Ok(snapshot(self.ask(contact, None, None, &|| {})?, Freshness::Fetched))
+        fetched(self.ask(contact, &mut None, None, None, &|| {})?)
     }
 
     /// `None` if the run has to do without.
@@ -65,6 +80,13 @@ impl<'a> Source<'a> {
     fn note<T>(&self, result: Result<T, Problem>, what: &str) -> Option<T> {
         result.map_err(|problem| self.report.notice(&format!("cannot {what} {problem}"))).ok()
     }
+}
+
+/// What the servers have just said.
+fn fetched(asked: Asked) -> Result<Loaded, Error> {
+    let Asked { saved, session, date } = asked;
+    let saved = saved.ok_or_else(|| Error::Internal("everything was asked for and nothing came".into()))?;
+    Ok(Loaded { snapshot: snapshot(saved, Freshness::Fetched), link: Some(Link::new(session, date)) })
 }
 
 fn snapshot(saved: SavedSnapshot, freshness: Freshness) -> Snapshot {

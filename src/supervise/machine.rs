@@ -1,12 +1,12 @@
 //! The life of a supervised command as a pure state machine: events in, actions out. It opens nothing and
 //! reads no clock; the loop tells it the time and does what it says.
 //!
-//! Whatever starts the command anew belongs here too: an event that asks for it, a state that waits for the
-//! old one's end, and [`Action::Start`] again.
+//! A change of secrets ends the command and starts it anew, ends both of us, or is told by a signal.
 
 use std::time::{Duration, Instant};
 
 use crate::exit::Exit;
+use crate::plan::OnChange;
 use crate::sys::Change;
 
 /// What can happen.
@@ -18,6 +18,8 @@ pub enum Event {
     Signal(i32),
     /// The command ended or stopped; who has the terminal at that moment.
     Command(Change, Terminal),
+    /// What this run injects has changed.
+    Changed,
     /// The kernel did not stop us when we wanted to be: nobody could continue us.
     NotStopped,
     /// The time that [`Machine::due`] named has come.
@@ -61,6 +63,7 @@ pub struct Rules {
     /// SIGTERM and SIGINT were inherited as ignored: they are no request to end.
     pub term_ignored: bool,
     pub int_ignored: bool,
+    pub on_change: OnChange,
 }
 
 pub struct Machine {
@@ -70,6 +73,20 @@ pub struct Machine {
     interrupted_at: Option<Instant>,
     /// How the command stopped, and we with it.
     stopped: Option<Stopped>,
+    /// Somebody else than us wants the command to end.
+    ending: bool,
+    then: Then,
+}
+
+/// What follows the command's end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Then {
+    /// Ours, in the same way.
+    End,
+    /// Its start.
+    Again,
+    /// Ours, for somebody to start us again.
+    Leave,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -89,12 +106,24 @@ enum State {
 
 impl Machine {
     pub const fn new(rules: Rules) -> Self {
-        Self { rules, state: State::Idle, kill_at: None, interrupted_at: None, stopped: None }
+        Self {
+            rules,
+            state: State::Idle,
+            kill_at: None,
+            interrupted_at: None,
+            stopped: None,
+            ending: false,
+            then: Then::End,
+        }
     }
 
     /// When [`Event::Due`] is wanted.
     pub const fn due(&self) -> Option<Instant> {
         self.kill_at
+    }
+
+    pub const fn on_change(&self) -> OnChange {
+        self.rules.on_change
     }
 
     pub fn on(&mut self, event: Event, now: Instant) -> Option<Action> {
@@ -113,6 +142,7 @@ impl Machine {
                 self.command_stopped(signal, terminal)
             }
             (State::Running, Event::Signal(signal)) => self.signal(signal, now),
+            (State::Running, Event::Changed) => self.changed(now),
             (State::Running, Event::NotStopped) => {
                 // It would not have stopped without us either. Whoever is kept from the terminal would only
                 // stop again.
@@ -124,18 +154,37 @@ impl Machine {
         }
     }
 
+    fn changed(&mut self, now: Instant) -> Option<Action> {
+        let then = match self.rules.on_change {
+            OnChange::Signal(signal) => return Some(Action::Forward(signal)),
+            // It is about to end already, and not for us to come back.
+            _ if self.ending || self.then != Then::End => return None,
+            OnChange::Restart => Then::Again,
+            OnChange::Exit => Then::Leave,
+        };
+        self.then = then;
+        self.kill_at = self.rules.kill_after.and_then(|after| now.checked_add(after));
+        Some(Action::Forward(libc::SIGTERM))
+    }
+
     fn signal(&mut self, signal: i32, now: Instant) -> Option<Action> {
+        let term = signal == libc::SIGTERM && !self.rules.term_ignored;
+        let int = signal == libc::SIGINT && !self.rules.int_ignored;
+        if (term || int) && self.then == Then::Again {
+            self.then = Then::End;
+        }
+        self.ending |= term;
         if signal == libc::SIGCONT
             && let Some(stopped) = self.stopped.take()
         {
             return Some(Action::Resume { foreground: stopped.had_terminal });
         }
         let Some(kill_after) = self.rules.kill_after else { return Some(Action::Forward(signal)) };
-        if signal == libc::SIGTERM && !self.rules.term_ignored && self.kill_at.is_none() {
+        if term && self.kill_at.is_none() {
             // Beyond the clock's range is never.
             self.kill_at = now.checked_add(kill_after);
         }
-        if signal == libc::SIGINT && !self.rules.int_ignored {
+        if int {
             let again = self.interrupted_at.is_some_and(|at| now.saturating_duration_since(at) <= kill_after);
             self.interrupted_at = Some(now);
             if again {
@@ -171,6 +220,14 @@ impl Machine {
     }
 
     fn end(&mut self, exit: Exit) -> Option<Action> {
+        let exit = match self.then {
+            Then::End => exit,
+            Then::Leave => Exit::Unavailable,
+            Then::Again => {
+                *self = Self { state: State::Running, ..Self::new(self.rules) };
+                return Some(Action::Start);
+            }
+        };
         self.state = State::Ended;
         self.kill_at = None;
         Some(Action::End(exit))

@@ -5,42 +5,106 @@
 //! signalfd, children, clock ──events──▶ Machine (pure) ──actions──▶ Supervisor
 //! ```
 
+mod changes;
 mod machine;
 mod notify;
+mod pace;
 mod supervisor;
 mod terminal;
+mod watcher;
 
+pub use changes::Command;
 pub use notify::Notify;
 
-use std::time::Duration;
+use std::io;
+use std::sync::mpsc;
 
+use changes::Changes;
+use pace::Pace;
+
+use crate::api::Servers;
+use crate::env::{Entry, EnvPlan};
 use crate::error::Error;
 use crate::exec::ExecPlan;
 use crate::exit::Exit;
-use crate::files::Files;
+use crate::plan::{OnChange, RunPlan, Supervision, Watching};
+use crate::random;
 use crate::report::Report;
+use crate::source::Link;
+use crate::token::AccessToken;
 use supervisor::Supervisor;
+use watcher::Watcher;
 
-/// What was asked for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Settings {
-    /// `--kill-after`; zero is never.
-    pub kill_after: Duration,
-    /// `--signal-group`.
-    pub signal_group: bool,
+/// What to ask again, and what with.
+pub struct Origin {
+    pub plan: RunPlan,
+    pub servers: Servers,
+    pub token: AccessToken,
+    pub link: Option<Link>,
+    pub inherited: Vec<Entry>,
 }
 
-/// Runs the command to its end. Nothing of its environment or files stays with us while it runs.
-pub fn run(
-    exec: ExecPlan,
-    files: Files,
-    settings: Settings,
-    notify: Option<Notify>,
+/// A command beside which we stay.
+pub struct Supervised {
+    pub supervision: Supervision,
+    pub command: Command,
+    pub notify: Option<Notify>,
+    pub origin: Origin,
+    /// What it starts with.
+    pub environment: EnvPlan,
+}
+
+impl Supervised {
+    /// Runs it to its end. Nothing of its environment or files stays with us while it runs, but what keys
+    /// and ciphertext it takes to ask again.
+    pub fn run(self, exec: ExecPlan, report: &Report) -> Result<Exit, Error> {
+        let Self { supervision, command, notify, origin, environment } = self;
+        let mut supervisor = Supervisor::new(supervision, notify, report)?;
+        supervisor.start(&exec)?;
+        drop(exec);
+        let changes = match supervision.watch {
+            Some(watching) => Some(watch(watching, command, origin, &environment, report)?),
+            None => {
+                drop((command, origin));
+                None
+            }
+        };
+        drop(environment);
+        if supervision.watch.is_none_or(|watch| watch.on_change != OnChange::Restart) {
+            crate::sys::let_go_of_inherited();
+        }
+        supervisor.until_end(changes)
+    }
+}
+
+/// Starts the thread that asks.
+fn watch(
+    watching: Watching,
+    mut command: Command,
+    origin: Origin,
+    environment: &EnvPlan,
     report: &Report,
-) -> Result<Exit, Error> {
-    let mut supervisor = Supervisor::new(settings, notify, report)?;
-    supervisor.start(&exec)?;
-    drop((exec, files));
-    crate::sys::let_go_of_inherited();
-    Ok(supervisor.until_end())
+) -> Result<Changes, Error> {
+    command.files.close_descriptors();
+    let fault = |cause: io::Error| Error::Spawn { cause };
+    let key = random::bytes().map_err(fault)?;
+    let (found, receiver) = mpsc::channel();
+    let (wake, waker) = io::pipe().map_err(fault)?;
+    let Origin { plan, servers, token, link, inherited } = origin;
+    let watcher = Watcher {
+        current: environment.digest(&key),
+        plan,
+        servers,
+        token,
+        link,
+        inherited,
+        words: command.words.clone(),
+        limits: command.limits,
+        report: report.clone(),
+        pace: Pace::new(watching.interval),
+        key,
+    };
+    let thread = std::thread::Builder::new().name("watch".into());
+    thread.spawn(move || watcher.run(&found, waker)).map_err(fault)?;
+    Ok(Changes { command, found: receiver, wake })
 }

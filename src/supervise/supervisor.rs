@@ -5,13 +5,15 @@ use std::time::Instant;
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
-use super::Settings;
+use super::changes::Changes;
 use super::machine::{self, Action, Event, Machine, Rules};
 use super::notify::Notify;
 use super::terminal::Terminal;
+use crate::env::EnvPlan;
 use crate::error::Error;
 use crate::exec::ExecPlan;
 use crate::exit::Exit;
+use crate::plan::{OnChange, Supervision};
 use crate::report::{Phase, Report};
 use crate::sys::{self, Received};
 
@@ -23,18 +25,22 @@ pub struct Supervisor<'a> {
     signal_group: bool,
     report: &'a Report,
     command: i32,
-    end: Option<Exit>,
+    changes: Option<Changes>,
+    /// What the command is to be started with after the next change.
+    next: Option<EnvPlan>,
+    end: Option<Result<Exit, Error>>,
 }
 
 impl<'a> Supervisor<'a> {
     /// From here on no signal is lost: what arrives before the command is there, it gets then.
-    pub fn new(settings: Settings, notify: Option<Notify>, report: &'a Report) -> Result<Self, Error> {
+    pub fn new(settings: Supervision, notify: Option<Notify>, report: &'a Report) -> Result<Self, Error> {
         let signals = sys::signals_as_data().map_err(|cause| Error::Spawn { cause })?;
         sys::adopt_orphans();
         let rules = Rules {
             kill_after: Some(settings.kill_after).filter(|after| !after.is_zero()),
             term_ignored: sys::was_ignored(libc::SIGTERM),
             int_ignored: sys::was_ignored(libc::SIGINT),
+            on_change: settings.watch.map(|watch| watch.on_change).unwrap_or_default(),
         };
         Ok(Self {
             machine: Machine::new(rules),
@@ -44,14 +50,20 @@ impl<'a> Supervisor<'a> {
             signal_group: settings.signal_group,
             report,
             command: 0,
+            changes: None,
+            next: None,
             end: None,
         })
     }
 
     pub fn start(&mut self, exec: &ExecPlan) -> Result<(), Error> {
-        if self.machine.on(Event::Begin, Instant::now()) != Some(Action::Start) {
-            return Ok(());
+        match self.machine.on(Event::Begin, Instant::now()) {
+            Some(Action::Start) => self.spawn(exec),
+            _ => Ok(()),
         }
+    }
+
+    fn spawn(&mut self, exec: &ExecPlan) -> Result<(), Error> {
         let mut child = 0;
         let started = exec.spawn(|pid| {
             child = pid;
@@ -70,7 +82,9 @@ impl<'a> Supervisor<'a> {
         Ok(())
     }
 
-    pub fn until_end(mut self) -> Exit {
+    /// With `changes`, the command gets those too.
+    pub fn until_end(mut self, changes: Option<Changes>) -> Result<Exit, Error> {
+        self.changes = changes;
         loop {
             while let Some(Received { signal, sender }) = sys::next_signal(&self.signals) {
                 if signal == libc::SIGCHLD {
@@ -91,6 +105,9 @@ impl<'a> Supervisor<'a> {
                     return end;
                 }
             }
+            while let Some(environment) = self.changes.as_ref().and_then(Changes::next) {
+                self.changed(environment);
+            }
             self.tell(Event::Due);
             self.wait();
         }
@@ -101,13 +118,49 @@ impl<'a> Supervisor<'a> {
         // Not before the moment has come, or the loop would turn until then.
         let millis = left.map(|left| i32::try_from(left.as_millis() + 1).unwrap_or(i32::MAX));
         let timeout = millis.and_then(|millis| PollTimeout::try_from(millis).ok());
-        let mut ready = [PollFd::new(self.signals.as_fd(), PollFlags::POLLIN)];
+        let descriptors = [Some(self.signals.as_fd()), self.changes.as_ref().map(Changes::as_fd)];
+        let mut ready: Vec<_> =
+            descriptors.into_iter().flatten().map(|fd| PollFd::new(fd, PollFlags::POLLIN)).collect();
         let _ = poll(&mut ready, timeout.unwrap_or(PollTimeout::NONE));
+    }
+
+    fn changed(&mut self, environment: EnvPlan) {
+        self.report.phase(Phase::Changed);
+        match self.machine.on_change() {
+            OnChange::Restart => self.next = Some(environment),
+            OnChange::Exit => {}
+            OnChange::Signal(_) => {
+                // Files with a path can change under a command that runs; its variables cannot.
+                let delivered = self.changes.as_mut().map(|changes| changes.deliver(environment));
+                if let Some(Err(error)) = delivered {
+                    self.report.warning(&format!("secrets have changed, and their files have not: {error}"));
+                }
+            }
+        }
+        self.tell(Event::Changed);
+    }
+
+    fn start_again(&mut self) -> Result<(), Error> {
+        let (Some(environment), Some(changes)) = (self.next.take(), &mut self.changes) else {
+            return Err(Error::Internal("there is nothing to start the command with".into()));
+        };
+        let exec = changes.deliver(environment)?;
+        self.spawn(&exec)?;
+        if let Some(changes) = &mut self.changes {
+            changes.delivered();
+        }
+        Ok(())
     }
 
     fn tell(&mut self, event: Event) {
         match self.machine.on(event, Instant::now()) {
-            None | Some(Action::Start) => {}
+            None => {}
+            Some(Action::Start) => {
+                self.command_is_gone();
+                if let Err(error) = self.start_again() {
+                    self.end = Some(Err(error));
+                }
+            }
             Some(Action::Forward(signal)) => self.send(signal),
             Some(Action::Kill) => self.send(libc::SIGKILL),
             Some(Action::Stop { signal, everyone }) => {
@@ -125,7 +178,7 @@ impl<'a> Supervisor<'a> {
             Some(Action::End(exit)) => {
                 self.command_is_gone();
                 self.report.phase(Phase::End(exit));
-                self.end = Some(exit);
+                self.end = Some(Ok(exit));
             }
         }
     }

@@ -78,3 +78,4 @@ mod token_secrecy;
 mod token_sources;
 mod transparent;
 mod usage;
+mod watch;

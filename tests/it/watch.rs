@@ -1,0 +1,354 @@
+//! `--watch`: what a change of secrets leads to, and that nothing else does.
+
+use std::fs;
+use std::time::Duration;
+
+use uuid::Uuid;
+
+use crate::support::vault::{Access, Endpoint, Fault, Request};
+use crate::support::{Launch, PATIENCE, Running, Scenario, eventually};
+
+/// A command that writes down what it gets: one line a start, and one for each HUP and TERM.
+struct Written {
+    scenario: Scenario,
+    secret: Uuid,
+    directory: tempfile::TempDir,
+    log: String,
+}
+
+const COMMAND: &str = "trap 'echo hup >>\"$0\"' HUP; trap 'echo term >>\"$0\"; exit 3' TERM
+    exec 9<>\"$0.wait\"; echo \"$KEY\" >>\"$0\"; while :; do read -r line <&9; done";
+
+impl Written {
+    fn new() -> Self {
+        let scenario = Scenario::new();
+        let secret = scenario.vault.owner().create_secret(scenario.project, "KEY", "first");
+        let directory = tempfile::tempdir().unwrap();
+        // Nobody ever writes to it, so a reader waits in the kernel for signals only.
+        nix::unistd::mkfifo(&directory.path().join("log.wait"), nix::sys::stat::Mode::S_IRWXU).unwrap();
+        let log = directory.path().join("log").to_str().unwrap().to_owned();
+        Self { scenario, secret, directory, log }
+    }
+
+    fn lines(&self) -> Vec<String> {
+        let text = fs::read_to_string(&self.log).unwrap_or_default();
+        text.lines().map(str::to_owned).collect()
+    }
+
+    fn launch(&self, options: &[&str]) -> Launch {
+        let command = ["sh", "-c", COMMAND, &self.log];
+        self.scenario.launch().option("--watch=1s").options(options).command(command)
+    }
+
+    fn start(&self, options: &[&str]) -> Running {
+        self.started(self.launch(options))
+    }
+
+    #[track_caller]
+    fn started(&self, launch: Launch) -> Running {
+        let running = launch.start();
+        self.wait_for(&["first"]);
+        running
+    }
+
+    #[track_caller]
+    fn wait_for(&self, lines: &[&str]) {
+        eventually(&format!("{lines:?}"), || self.lines() == lines);
+    }
+
+    fn change(&self, value: &str) {
+        self.scenario.vault.owner().update_secret(self.secret, value);
+    }
+
+    /// What polls are asked from now on.
+    #[track_caller]
+    fn polls(&self, what: &str, wished: impl Fn(&[Request]) -> bool) {
+        assert!(self.scenario.vault.wait_for(PATIENCE, wished), "{what}");
+    }
+}
+
+fn syncs(requests: &[Request]) -> impl Iterator<Item = &Request> {
+    requests.iter().filter(|request| request.endpoint == Endpoint::Sync)
+}
+
+#[test]
+fn a_change_restarts_the_command_once() {
+    let written = Written::new();
+    let running = written.start(&[]);
+    written.change("second");
+    written.wait_for(&["first", "term", "second"]);
+    written.change("third");
+    written.wait_for(&["first", "term", "second", "term", "third"]);
+    running.signal(libc::SIGTERM);
+    let outcome = running.finish();
+    assert_eq!((outcome.code(), outcome.stderr.as_str()), (Some(3), ""));
+    assert_eq!(written.lines().len(), 6);
+}
+
+#[test]
+fn what_is_not_injected_restarts_nothing() {
+    let written = Written::new();
+    let owner = written.scenario.vault.owner();
+    let other = owner.create_secret(written.scenario.project, "OTHER", "x");
+    let running = written.start(&["--only", "KEY"]);
+    written.scenario.vault.clear_log();
+    owner.update_secret(other, "y");
+    owner.create_secret(written.scenario.project, "ANOTHER", "z");
+    owner.delete_secret(other);
+    // The same value once more is a change to the server alone.
+    written.change("first");
+    written.polls("three polls", |requests| syncs(requests).count() >= 3);
+    assert_eq!(written.lines(), ["first"]);
+    written.change("second");
+    written.wait_for(&["first", "term", "second"]);
+    running.signal(libc::SIGTERM);
+    running.finish();
+}
+
+#[test]
+fn a_poll_names_the_servers_own_time_and_brings_nothing_if_nothing_has_changed() {
+    let written = Written::new();
+    // Older than the margin by which the time is set back.
+    written.scenario.vault.advance(Duration::from_secs(120));
+    let running = written.start(&[]);
+    written.polls("two polls", |requests| syncs(requests).count() >= 3);
+    let requests = written.scenario.vault.requests();
+    let logins = requests.iter().filter(|request| request.endpoint == Endpoint::Login).count();
+    assert_eq!(logins, 1, "the session of the start serves");
+    let queries: Vec<&str> = syncs(&requests).map(|request| request.query.as_str()).collect();
+    assert_eq!(queries[0], "");
+    assert!(queries[1].starts_with("lastSyncedDate=20"), "{queries:?}");
+    assert!(queries[1..].iter().all(|query| *query == queries[1]), "from the last full answer: {queries:?}");
+    written.change("second");
+    written.wait_for(&["first", "term", "second"]);
+    running.signal(libc::SIGTERM);
+    running.finish();
+}
+
+#[test]
+fn on_change_exit_ends_with_75() {
+    let written = Written::new();
+    let running = written.start(&["--on-change", "exit"]);
+    written.change("second");
+    let outcome = running.finish();
+    assert_eq!((outcome.code(), outcome.stderr.as_str()), (Some(75), ""));
+    assert_eq!(written.lines(), ["first", "term"]);
+}
+
+#[test]
+fn on_change_signal_tells_it() {
+    let written = Written::new();
+    let running = written.start(&["--on-change", "signal:HUP"]);
+    written.change("second");
+    written.wait_for(&["first", "hup"]);
+    written.change("third");
+    written.wait_for(&["first", "hup", "hup"]);
+    running.signal(libc::SIGTERM);
+    assert_eq!(running.finish().code(), Some(3));
+}
+
+#[test]
+fn a_command_that_does_not_end_is_killed_and_started_again() {
+    let written = Written::new();
+    let script =
+        "trap '' TERM; exec 9<>\"$0.wait\"; echo \"$KEY\" >>\"$0\"; while :; do read -r line <&9; done";
+    let command = ["sh", "-c", script, &written.log];
+    let launch = written.scenario.launch().options(["--watch=1s", "--kill-after=200ms"]).command(command);
+    let running = written.started(launch);
+    written.change("second");
+    written.wait_for(&["first", "second"]);
+    running.signal(libc::SIGTERM);
+    assert_eq!(running.finish().signal(), Some(libc::SIGKILL));
+}
+
+#[test]
+fn the_commands_own_end_is_ours_and_starts_nothing() {
+    let scenario = Scenario::new().secret("KEY", "value");
+    let outcome = scenario.launch().option("--watch").command(["sh", "-c", "exit 7"]).run();
+    assert_eq!((outcome.code(), outcome.stderr.as_str()), (Some(7), ""));
+}
+
+#[test]
+fn an_outage_is_told_once_and_disturbs_nothing() {
+    let written = Written::new();
+    let running = written.start(&[]);
+    written.scenario.vault.clear_log();
+    written.scenario.vault.fault(Endpoint::Sync, Fault::status(503));
+    written.polls("two polls", |requests| syncs(requests).count() >= 2);
+    assert_eq!(written.lines(), ["first"]);
+    written.scenario.vault.clear_faults();
+    written.change("second");
+    written.wait_for(&["first", "term", "second"]);
+    running.signal(libc::SIGTERM);
+    let outcome = running.finish();
+    assert_eq!(outcome.stderr.matches("warning").count(), 1, "{}", outcome.stderr);
+    assert!(outcome.stderr.ends_with("changes are not seen meanwhile\n"), "{}", outcome.stderr);
+    let logins = written.scenario.vault.count(Endpoint::Login);
+    assert_eq!(logins, 0, "the session outlives the outage");
+}
+
+#[test]
+fn a_rate_limit_is_kept() {
+    let written = Written::new();
+    let running = written.start(&[]);
+    written.scenario.vault.clear_log();
+    written.scenario.vault.fault_times(1, Endpoint::Sync, Fault::too_many_requests(Some("4")));
+    written.polls("the poll after it", |requests| syncs(requests).count() >= 2);
+    let at: Vec<_> = syncs(&written.scenario.vault.requests()).map(|request| request.at).collect();
+    assert!(at[1] - at[0] >= Duration::from_secs(4), "{:?}", at[1] - at[0]);
+    assert_eq!(written.lines(), ["first"]);
+    running.signal(libc::SIGTERM);
+    running.finish();
+}
+
+#[test]
+fn a_refused_token_is_told_once_and_the_command_stays() {
+    let written = Written::new();
+    let running = written.start(&[]);
+    let vault = &written.scenario.vault;
+    vault.owner().revoke_token(&written.scenario.token);
+    // The bearer lives for an hour and five minutes, and nothing is refused before.
+    vault.advance(Duration::from_secs(4000));
+    eventually("it is refused", || vault.requests().iter().any(|request| request.status == Some(400)));
+    vault.clear_log();
+    assert!(
+        !vault.wait_for(Duration::from_secs(3), |requests| !requests.is_empty()),
+        "nothing more is asked"
+    );
+    assert_eq!(written.lines(), ["first"]);
+    running.signal(libc::SIGTERM);
+    let stderr = running.finish().stderr;
+    assert_eq!(stderr.matches("(invalid_client)").count(), 1, "{stderr}");
+    assert!(stderr.contains("the command keeps running with the secrets that it has"), "{stderr}");
+}
+
+#[test]
+fn a_rotated_token_file_is_picked_up() {
+    let written = Written::new();
+    let scenario = &written.scenario;
+    let file = written.directory.path().join("token");
+    fs::write(&file, &scenario.token).unwrap();
+    let launch = written.launch(&[]).without_env("BWS_ACCESS_TOKEN");
+    let running = written.started(launch.env("BWS_ACCESS_TOKEN_FILE", &file));
+    let other = scenario.vault.owner().create_token(scenario.account, "next", None);
+    scenario.vault.clear_log();
+    fs::write(&file, &other).unwrap();
+    scenario.vault.owner().revoke_token(&scenario.token);
+    written.polls("a login with it", |requests| {
+        requests.iter().any(|request| request.endpoint == Endpoint::Login && request.status == Some(200))
+    });
+    written.change("second");
+    written.wait_for(&["first", "term", "second"]);
+    running.signal(libc::SIGTERM);
+    let stderr = running.finish().stderr;
+    assert!(!stderr.contains("invalid_client"), "{stderr}");
+}
+
+#[test]
+fn a_change_that_cannot_be_started_with_keeps_the_old_one() {
+    let written = Written::new();
+    let running = written.start(&["--require", "KEY"]);
+    written.scenario.vault.owner().ungrant(written.scenario.account, written.scenario.project);
+    written.scenario.vault.clear_log();
+    // Each is two, because nothing to read leads to a login.
+    written.polls("two polls", |requests| syncs(requests).count() >= 3);
+    assert_eq!(written.lines(), ["first"]);
+    written.scenario.vault.owner().grant(written.scenario.account, written.scenario.project, Access::Read);
+    written.change("second");
+    written.wait_for(&["first", "term", "second"]);
+    running.signal(libc::SIGTERM);
+    let stderr = running.finish().stderr;
+    assert!(stderr.contains("it keeps the old ones: 'KEY' is required and would not be set"), "{stderr}");
+}
+
+#[test]
+fn descriptors_of_files_are_new_with_each_start() {
+    let written = Written::new();
+    let script = "cat \"$FILE\" >>\"$0\"; echo >>\"$0\"; trap 'exit 0' TERM; read -r line <>\"$0.wait\"";
+    let command = ["sh", "-c", script, &written.log];
+    let launch = written.scenario.launch().options(["--watch=1s", "--file", "FILE=KEY"]).command(command);
+    let running = written.started(launch);
+    written.change("second");
+    written.wait_for(&["first", "second"]);
+    running.signal(libc::SIGTERM);
+    running.finish();
+}
+
+/// In a mount namespace of its own; what a server re-reads on SIGHUP is there before the signal.
+#[test]
+#[ignore = "needs root"]
+fn files_with_a_path_change_before_the_signal_and_at_a_restart() {
+    for (on_change, told) in
+        [("signal:HUP", &["first", "second", "third"][..]), ("restart", &["first", "second", "third"])]
+    {
+        let written = Written::new();
+        let place = written.directory.path().join("mounted");
+        let path = place.join("secret");
+        let script =
+            "show() { cat \"$FILE\" >>\"$0\"; echo >>\"$0\"; }; show; trap show HUP; trap 'exit 0' TERM
+            exec 9<>\"$0.wait\"; while :; do read -r line <&9; done";
+        let command = ["sh", "-c", script, &written.log];
+        let file = format!("FILE=KEY,path={}", path.display());
+        let launch = written.scenario.launch();
+        let launch =
+            launch.options(["--watch=1s", "--on-change", on_change, "--file", &file]).command(command);
+        let running = written.started(launch.under(["unshare", "--mount"]));
+        written.change("second");
+        written.wait_for(&told[..2]);
+        written.change("third");
+        written.wait_for(told);
+        assert!(!path.exists(), "outside there is nothing");
+        running.signal(libc::SIGTERM);
+        running.finish();
+    }
+}
+
+#[test]
+fn with_a_cache_the_copy_follows() {
+    let written = Written::new();
+    let cache = written.directory.path().join("cache");
+    fs::create_dir(&cache).unwrap();
+    let options = ["--cache-dir", cache.to_str().unwrap()];
+    let running = written.start(&options);
+    written.change("second");
+    written.wait_for(&["first", "term", "second"]);
+    running.signal(libc::SIGTERM);
+    running.finish();
+    let offline = written.scenario.launch().options(options).option("--offline");
+    assert_eq!(offline.command(["sh", "-c", "printf %s \"$KEY\""]).run().text(), "second");
+}
+
+#[test]
+fn options_that_do_not_fit() {
+    use crate::errors::error;
+    let refused = |options: &[&str], message: &str, hint: &str| {
+        let launch =
+            Launch::new().env("BWS_ACCESS_TOKEN", "x").options(options).command(["docker", "run", "i"]);
+        launch.run().failed(125, &error("usage", message, hint));
+    };
+    refused(
+        &["--on-change", "exit"],
+        "--on-change is for --watch",
+        "for example: --watch=5m --on-change restart",
+    );
+    refused(
+        &["--watch", "--on-change", "signal:NONE"],
+        "invalid value 'signal:NONE' for --on-change",
+        "use restart, exit, or signal:NAME such as signal:HUP",
+    );
+    refused(
+        &["--watch=500ms"],
+        "--watch asks at most once a second",
+        "the server allows 200 requests a minute an address; the default is 5m",
+    );
+    refused(
+        &["--watch", "--offline", "--cache-dir", "/nowhere"],
+        "--watch asks the server, and --offline asks nobody",
+        "give one of the two",
+    );
+    refused(
+        &["--watch", "--container"],
+        "--watch stays beside a command of this machine, and --container's runs in the engine",
+        "make bws-exec the image's entrypoint and give it --watch there; see docs/containers.md",
+    );
+}
