@@ -43,10 +43,11 @@ pub fn read_token_again(sources: &[TokenSource], deadline: Deadline) -> Result<O
     for source in sources {
         match source {
             TokenSource::Text { text, .. } if is_blank(text) => {}
-            TokenSource::File { .. } => match source.read(deadline, |_| {})? {
-                Some(token) => return Ok(Some(token)),
-                None => {}
-            },
+            TokenSource::File { .. } => {
+                if let Some(token) = source.read(deadline, |_| {})? {
+                    return Ok(Some(token));
+                }
+            }
             // A descriptor was read to its end.
             TokenSource::Text { .. } | TokenSource::Descriptor { .. } => return Ok(None),
         }

@@ -6,7 +6,7 @@ mod kept;
 mod turn;
 mod watch;
 
-pub use watch::{Link, News, Watch};
+pub use watch::{Link, Watch};
 
 use std::time::Duration;
 

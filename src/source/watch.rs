@@ -31,13 +31,6 @@ impl Link {
     }
 }
 
-/// What a poll has found.
-pub enum News {
-    Nothing,
-    /// Everything that can be read now; whether it differs is for the caller to see.
-    Snapshot(Snapshot),
-}
-
 /// A source that is asked again and again.
 pub struct Watch<'a> {
     source: Source<'a>,
@@ -53,20 +46,21 @@ impl<'a> Watch<'a> {
         Self { source, link, asked: Instant::now(), refused: false }
     }
 
-    /// Asks once, without waiting for anything. A token that the server refuses is an error once; then
+    /// Asks once, without waiting for anything: everything that can be read now, whether it differs or not, or
+    /// `None` if the server says that nothing has changed. A token that the server refuses is an error once; then
     /// nothing is asked until its file has another one.
-    pub fn poll(&mut self) -> Result<News, Error> {
+    pub fn poll(&mut self) -> Result<Option<Snapshot>, Error> {
         let deadline = Deadline::new(Instant::now(), self.source.plan.deadline.budget);
         self.read_token_again(deadline)?;
         if self.refused {
-            return Ok(News::Nothing);
+            return Ok(None);
         }
         let polled = self.ask(deadline);
         self.refused = matches!(&polled, Err(error) if error.class() == Class::TokenRefused);
         polled
     }
 
-    fn ask(&mut self, deadline: Deadline) -> Result<News, Error> {
+    fn ask(&mut self, deadline: Deadline) -> Result<Option<Snapshot>, Error> {
         let source = &self.source;
         let settings = source.plan.cache.as_ref();
         // What cannot be written was said at the start.
@@ -100,14 +94,14 @@ impl<'a> Watch<'a> {
         let Asked { saved, session, date } = asked?;
         let Some(saved) = saved else {
             self.link = Some(Link { session, since });
-            return Ok(News::Nothing);
+            return Ok(None);
         };
         if let Some((cache, settings)) = kept {
             source.keep(cache, settings, &saved, &mut source.read(cache));
         }
         self.asked = Instant::now();
         self.link = Some(Link::new(session, date));
-        Ok(News::Snapshot(snapshot(saved, Freshness::Fetched)))
+        Ok(Some(snapshot(saved, Freshness::Fetched)))
     }
 
     /// One that was put into the place of the other is used at once: the other may be revoked any moment.

@@ -69,7 +69,7 @@ mod tests {
     #[test]
     fn failures_slow_it_down_to_five_minutes() {
         let mut pace = Pace::new(MINUTE);
-        let mut fail = |pace: &mut Pace| (pace.failed(None), pace.next(0.5));
+        let fail = |pace: &mut Pace| (pace.failed(None), pace.next(0.5));
         assert_eq!(fail(&mut pace), (true, 2 * MINUTE));
         assert_eq!(fail(&mut pace), (false, 4 * MINUTE));
         assert_eq!(fail(&mut pace), (false, 5 * MINUTE));

@@ -163,11 +163,10 @@ impl<'a> Supervisor<'a> {
             }
             Some(Action::Forward(signal)) => self.send(signal),
             Some(Action::Kill) => self.send(libc::SIGKILL),
-            Some(Action::Stop { signal, everyone }) => {
-                if !sys::stop(signal, everyone) {
-                    self.tell(Event::NotStopped);
-                }
+            Some(Action::Stop { signal, everyone }) if !sys::stop(signal, everyone) => {
+                self.tell(Event::NotStopped);
             }
+            Some(Action::Stop { .. }) => {}
             Some(Action::Resume { foreground }) => {
                 if let Some(terminal) = self.terminal.as_ref().filter(|_| foreground) {
                     terminal.give(self.command);

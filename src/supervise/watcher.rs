@@ -13,7 +13,7 @@ use crate::plan::RunPlan;
 use crate::random;
 use crate::report::Report;
 use crate::snapshot::Snapshot;
-use crate::source::{Link, News, Source, Watch};
+use crate::source::{Link, Source, Watch};
 use crate::token::AccessToken;
 
 /// Looks for more changes at most so often: somebody who goes on for longer is not waited for.
@@ -82,11 +82,11 @@ impl Look<'_> {
     /// What the command would get now, if that can be told and has no problems.
     fn at(&self, watch: &mut Watch<'_>, pace: &mut Pace) -> Option<EnvPlan> {
         match watch.poll() {
-            Ok(News::Nothing) => {
+            Ok(None) => {
                 pace.succeeded();
                 None
             }
-            Ok(News::Snapshot(snapshot)) => {
+            Ok(Some(snapshot)) => {
                 pace.succeeded();
                 self.environment(&snapshot)
             }

@@ -5,7 +5,7 @@ use super::*;
 const AFTER: Duration = Duration::from_secs(10);
 
 fn rules() -> Rules {
-    Rules { kill_after: Some(AFTER), term_ignored: false, int_ignored: false }
+    Rules { kill_after: Some(AFTER), term_ignored: false, int_ignored: false, on_change: OnChange::Restart }
 }
 
 /// A machine whose command runs, and a clock.
@@ -73,6 +73,49 @@ fn nothing_is_due_without_a_request_to_end() {
     let mut run = Run::new(Rules { kill_after: Some(Duration::MAX), ..rules() });
     assert!(run.at(0, Event::Signal(libc::SIGTERM)).is_some());
     assert_eq!(run.due(), None, "beyond the clock");
+}
+
+const GONE: Event = Event::Command(Change::Exited(0), Terminal::Absent);
+const TERM: Option<Action> = Some(Action::Forward(libc::SIGTERM));
+
+#[test]
+fn a_change_ends_the_command_and_starts_it_anew() {
+    let mut run = Run::new(rules());
+    assert_eq!(run.at(1, Event::Changed), TERM);
+    assert_eq!(run.due(), Some(Duration::from_secs(11)));
+    assert_eq!(run.at(2, Event::Changed), None, "it gets the latest anyway");
+    assert_eq!((run.at(3, GONE), run.due()), (Some(Action::Start), None));
+    // And again, with what does not end by itself.
+    assert_eq!(run.at(20, Event::Changed), TERM);
+    assert_eq!(run.at(30, Event::Due), Some(Action::Kill));
+    let killed = Event::Command(Change::Killed(9), Terminal::Absent);
+    assert_eq!(run.at(30, killed), Some(Action::Start));
+    assert_eq!(run.at(40, GONE), Some(Action::End(Exit::Command(0))), "its own end is ours");
+}
+
+#[test]
+fn who_is_asked_to_end_does_not_come_back() {
+    for signal in [libc::SIGTERM, libc::SIGINT] {
+        let mut run = Run::new(rules());
+        assert_eq!(run.at(1, Event::Changed), TERM);
+        assert_eq!(run.at(2, Event::Signal(signal)), Some(Action::Forward(signal)));
+        assert_eq!(run.at(3, GONE), Some(Action::End(Exit::Command(0))));
+    }
+    let mut run = Run::new(rules());
+    assert_eq!(run.at(1, Event::Signal(libc::SIGTERM)), TERM);
+    assert_eq!(run.at(2, Event::Changed), None);
+    assert_eq!(run.at(3, GONE), Some(Action::End(Exit::Command(0))));
+}
+
+#[test]
+fn a_change_ends_both_of_us_or_is_told() {
+    let mut run = Run::new(Rules { on_change: OnChange::Exit, ..rules() });
+    assert_eq!((run.at(1, Event::Changed), run.at(2, Event::Changed)), (TERM, None));
+    assert_eq!(run.at(3, GONE), Some(Action::End(Exit::Unavailable)));
+    let mut run = Run::new(Rules { on_change: OnChange::Signal(libc::SIGHUP), ..rules() });
+    let hup = Some(Action::Forward(libc::SIGHUP));
+    assert_eq!((run.at(1, Event::Changed), run.at(2, Event::Changed), run.due()), (hup, hup, None));
+    assert_eq!(run.at(3, GONE), Some(Action::End(Exit::Command(0))));
 }
 
 #[test]
@@ -186,6 +229,36 @@ proptest! {
             }
             let waits = begun && !ended && !killed && asked.is_some();
             prop_assert_eq!(machine.due(), asked.filter(|_| waits).map(|at| at + AFTER));
+        }
+    }
+}
+
+proptest! {
+    /// With changes among them: one command at a time, and an end once that one is gone.
+    #[test]
+    fn any_sequence_with_changes(events in prop::collection::vec((prop_oneof![3 => events(), 1 => Just(Event::Changed)], 0_u64..8), 0..200)) {
+        let (mut machine, mut now) = (Machine::new(rules()), Instant::now());
+        let (mut runs, mut ended, mut changed) = (false, false, false);
+        for (event, seconds) in events {
+            now += Duration::from_secs(seconds);
+            let action = machine.on(event, now);
+            changed |= runs && event == Event::Changed;
+            if runs && matches!(event, Event::Command(Change::Exited(_) | Change::Killed(_), _)) {
+                runs = false;
+                prop_assert!(matches!(action, Some(Action::End(_) | Action::Start)));
+            }
+            match action {
+                Some(Action::Start) => {
+                    prop_assert!(!runs && !ended && (event == Event::Begin || changed));
+                    (runs, changed) = (true, false);
+                }
+                Some(Action::End(_)) => {
+                    prop_assert!(!runs && !ended);
+                    ended = true;
+                }
+                Some(_) => prop_assert!(runs),
+                None => {}
+            }
         }
     }
 }
