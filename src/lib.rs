@@ -15,6 +15,8 @@
 //! |---|---|
 //! | `run` | the pipeline, one line a stage |
 //! | `dry_run` | what `--dry-run` shows |
+//! | `supervise` | the stay-resident mode: masking |
+//! | `github_mask` | `--github-mask`: what the runner of GitHub Actions is told |
 //! | `source` | where a snapshot comes from |
 //! | `plan` | typed + variables -> what it means |
 //! | `config` | what is read besides: tokens, profiles of `bws`, env files, the status descriptor |
@@ -52,6 +54,7 @@ mod error;
 mod exec;
 mod exit;
 mod files;
+mod github_mask;
 mod host;
 mod ids;
 mod plan;
@@ -62,6 +65,7 @@ mod run;
 mod secret;
 mod snapshot;
 mod source;
+mod supervise;
 mod sys;
 mod token;
 mod users;

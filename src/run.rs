@@ -12,6 +12,7 @@ use crate::error::Error;
 use crate::exec::{self, ExecPlan, Program};
 use crate::exit::Exit;
 use crate::files::Files;
+use crate::github_mask;
 use crate::host::Host;
 use crate::plan::{self, RunPlan};
 use crate::report::{self, Phase, Report};
@@ -89,11 +90,18 @@ fn stages(args: Args, token: Option<TokenText>, mut host: Host, report: &Report)
         environment.warnings.extend(container::stored_by_engine(&plan.command, &environment.variables));
     }
     report.warnings(&environment.warnings);
+    if plan.github_mask {
+        let unmasked = github_mask::unmasked(&environment);
+        let notices: Vec<_> =
+            unmasked.map(|name| format!("the value of '{name}' is too short to be masked")).collect();
+        environment.notices.extend(notices);
+    }
     match (plan.dry_run.is_some(), program) {
         (false, Some(program)) => {
             // The helper of --container is a copy of us, and needs no more than it gives.
             drop(snapshot);
-            Err(become_command(plan.command, program, environment, container, report))
+            let mask = plan.github_mask;
+            Err(become_command(plan.command, program, environment, mask, container, report))
         }
         (_, program) => show(&plan, &servers, program.as_ref(), &snapshot, &environment, report),
     }
@@ -108,7 +116,7 @@ fn inner(args: Args, host: &Host, report: &Report) -> Result<Exit, Error> {
         container::receive(&host.environment, &plan::inherit(&args), args.on_conflict, deadline)?;
     environment.check(&args.command, host.limits);
     report.warnings(&environment.warnings);
-    Err(become_command(args.command, program, environment, None, report))
+    Err(become_command(args.command, program, environment, false, None, report))
 }
 
 /// Prints what would happen and ends as it would have ended.
@@ -130,18 +138,22 @@ fn show(
 fn become_command(
     command: Vec<OsString>,
     program: Program,
-    environment: EnvPlan,
+    mut environment: EnvPlan,
+    github_mask: bool,
     container: Option<Prepared>,
     report: &Report,
 ) -> Error {
     environment.notices.iter().for_each(|text| report.notice(text));
-    let mut problems = environment.problems.into_iter();
+    let mut problems = std::mem::take(&mut environment.problems).into_iter();
     if let Some(problem) = problems.next() {
         if problems.len() > 0 {
             let all = problems.len() + 1;
             report.warning(&format!("there are {all} problems; the first follows, --dry-run shows all"));
         }
         return problem;
+    }
+    if github_mask && let Err(error) = report::github_masks(&github_mask::lines(&environment)) {
+        return error;
     }
     let Some(container) = container else { return replace(program, command, &environment.variables, report) };
     match container.with_socket(&environment.variables, report) {

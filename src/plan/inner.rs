@@ -35,6 +35,7 @@ pub fn inner(mode: Mode, args: &Args, host: &Host) -> Result<Inner, Error> {
         dry_run: _,
         status_fd: _,
         command: _,
+        github_mask,
         // The directory is one of this machine.
         cache_dir: _,
         max_stale: _,
@@ -87,6 +88,12 @@ pub fn inner(mode: Mode, args: &Args, host: &Host) -> Result<Inner, Error> {
             ));
         }
         return Ok(inner.0);
+    }
+    if *github_mask {
+        return Err(Error::usage(
+            "--github-mask knows no value with --container=token, which logs in inside",
+            "use --container=socket, or take --github-mask away",
+        ));
     }
     let Some(token) = access_token_file else {
         return Err(Error::usage(
