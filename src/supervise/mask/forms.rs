@@ -234,8 +234,9 @@ mod tests {
 
     #[test]
     fn long_values_have_few_forms() {
-        assert!(forms("a b/\"ä\n".repeat(10).as_bytes()).len() > 30);
-        assert!(forms("a b/\"ä\n".repeat(3000).as_bytes()).len() < 20);
+        assert!(forms("a b/\"ä\n<~'".repeat(10).as_bytes()).len() > 30);
+        let long = forms("a b/\"ä\n<~'".repeat(3000).as_bytes());
+        assert!(long.len() < 20, "{}", long.len());
     }
 
     proptest! {
@@ -247,6 +248,8 @@ mod tests {
             after in prop::collection::vec(any::<u8>(), 0..7),
             url_safe: bool,
         ) {
+            // White space at the end is left out of encoded forms.
+            let value = [&value[..], b"."].concat();
             let forms = forms(&value);
             let engine = if url_safe { URL_SAFE } else { STANDARD };
             let text = engine.encode([&before[..], &value, &after].concat());

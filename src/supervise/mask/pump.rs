@@ -63,18 +63,19 @@ impl Stream<'_> {
         let mut buffer = vec![0; BUFFER];
         // After a pause only input brings news.
         let mut paused = false;
-        let mut left = usize::MAX;
-        while left > 0 {
+        // Once the command has ended: how much there can be of what it wrote.
+        let mut left: Option<usize> = None;
+        while left != Some(0) {
             match read(&self.input, &mut buffer) {
                 Ok(0) => break,
                 Ok(count) => {
-                    left = left.saturating_sub(count);
+                    left = left.map(|left| left.saturating_sub(count));
                     paused = false;
                     self.masker.feed(&buffer[..count], &mut self.masked);
                     self.write()?;
                 }
                 Err(Errno::EINTR) => {}
-                Err(Errno::EAGAIN) if left < usize::MAX => break,
+                Err(Errno::EAGAIN) if left.is_some() => break,
                 Err(Errno::EAGAIN) => match self.wait(end, self.masker.holds() && !paused)? {
                     Event::Input => {}
                     Event::Pause => {
@@ -83,13 +84,13 @@ impl Stream<'_> {
                         self.write()?;
                     }
                     // A pipe holds no more than this, whoever goes on writing.
-                    Event::End => left = self.capacity(),
+                    Event::End => left = Some(self.capacity()),
                 },
                 Err(cause) => return Err(cause),
             }
             // A writer that never pauses must not hide the command's end.
-            if left == usize::MAX && self.has_ended(end)? {
-                left = self.capacity();
+            if left.is_none() && self.has_ended(end)? {
+                left = Some(self.capacity());
             }
         }
         self.masker.finish(&mut self.masked);
@@ -158,5 +159,146 @@ impl Stream<'_> {
         }
         self.masked.clear();
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{PipeReader, PipeWriter, Read, Write};
+    use std::sync::mpsc::{Receiver, channel};
+    use std::thread;
+    use std::time::Instant;
+
+    use zeroize::Zeroizing;
+
+    use super::*;
+    use crate::secret::SecretValue;
+
+    /// A pump of one value at work, with both ends of what stands around it.
+    struct Pumped {
+        /// Where the command writes.
+        command: Option<PipeWriter>,
+        /// Where our reader reads.
+        reader: Option<PipeReader>,
+        /// Dropped when the command has ended.
+        alive: Option<PipeWriter>,
+        result: Receiver<io::Result<()>>,
+    }
+
+    impl Pumped {
+        fn start(value: &str, prepare: impl FnOnce(&PipeWriter)) -> Self {
+            let (input, command) = io::pipe().unwrap();
+            let (reader, output) = io::pipe().unwrap();
+            let (end, alive) = io::pipe().unwrap();
+            prepare(&output);
+            let value = SecretValue::new(Zeroizing::new(value.into()));
+            let (done, result) = channel();
+            thread::spawn(move || {
+                let patterns = Patterns::new([&value]);
+                let result = pump(input.into(), output.as_fd(), end.as_fd(), &patterns);
+                drop(output);
+                done.send(result)
+            });
+            Self { command: Some(command), reader: Some(reader), alive: Some(alive), result }
+        }
+
+        fn write(&mut self, text: &[u8]) {
+            self.command.as_mut().unwrap().write_all(text).unwrap();
+        }
+
+        fn read(&mut self, length: usize) -> String {
+            let mut text = vec![0; length];
+            self.reader.as_mut().unwrap().read_exact(&mut text).unwrap();
+            String::from_utf8(text).unwrap()
+        }
+
+        /// What is left, once the pump has ended by itself.
+        fn rest(&mut self) -> String {
+            self.result.recv_timeout(Duration::from_secs(60)).expect("the pump ends").unwrap();
+            let mut text = String::new();
+            self.reader.as_mut().unwrap().read_to_string(&mut text).unwrap();
+            text
+        }
+    }
+
+    #[test]
+    fn what_is_no_value_passes_at_once_and_a_prompt_after_a_pause() {
+        let mut pumped = Pumped::start("secret", |_| ());
+        pumped.write(b"10 %\r");
+        assert_eq!(pumped.read(5), "10 %\r");
+        let began = Instant::now();
+        pumped.write(b"? se");
+        assert_eq!(pumped.read(4), "? se");
+        assert!(began.elapsed() >= PAUSE, "it could have become a value");
+        pumped.write(b"cret secret");
+        assert_eq!(pumped.read(7), "*** ***");
+        drop(pumped.command.take());
+        assert_eq!(pumped.rest(), "");
+    }
+
+    #[test]
+    fn its_end_is_that_of_the_last_writer() {
+        let mut pumped = Pumped::start("secret", |_| ());
+        pumped.write(b"a secret and the beginning of a sec");
+        drop(pumped.command.take());
+        assert_eq!(pumped.rest(), "a *** and the beginning of a sec");
+    }
+
+    #[test]
+    fn after_the_command_nobody_who_holds_the_pipe_is_waited_for() {
+        let mut pumped = Pumped::start("secret", |_| ());
+        pumped.write(b"a secret, its last w");
+        assert_eq!(pumped.read(16), "a ***, its last ");
+        pumped.write(b"ords secr");
+        drop(pumped.alive.take());
+        assert_eq!(pumped.rest(), "words secr");
+        assert!(pumped.command.take().unwrap().write(b"x").is_err(), "the pipe is closed");
+    }
+
+    #[test]
+    fn a_writer_that_goes_on_forever_does_not_keep_it() {
+        let mut pumped = Pumped::start("secret", |_| ());
+        let mut command = pumped.command.take().unwrap();
+        let writer = thread::spawn(move || while command.write_all(&[b'.'; 4096]).is_ok() {});
+        assert_eq!(pumped.read(4096).len(), 4096);
+        drop(pumped.alive.take());
+        let mut reader = pumped.reader.take().unwrap();
+        let drain = thread::spawn(move || reader.read_to_end(&mut Vec::new()).unwrap());
+        pumped.result.recv_timeout(Duration::from_secs(60)).expect("the pump ends").unwrap();
+        writer.join().unwrap();
+        drain.join().unwrap();
+    }
+
+    #[test]
+    fn a_reader_that_goes_away_is_gone_for_the_command_too() {
+        let mut pumped = Pumped::start("secret", |_| ());
+        drop(pumped.reader.take());
+        pumped.result.recv_timeout(Duration::from_secs(60)).expect("the pump ends").unwrap();
+        let refused = pumped.command.take().unwrap().write(b"x").unwrap_err();
+        assert_eq!(refused.kind(), io::ErrorKind::BrokenPipe);
+    }
+
+    #[test]
+    fn a_slow_reader_of_a_non_blocking_output_gets_everything() {
+        let mut pumped = Pumped::start("secret", |output| {
+            fcntl(output, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).unwrap();
+            fcntl(output, FcntlArg::F_SETPIPE_SZ(4096)).unwrap();
+        });
+        let mut command = pumped.command.take().unwrap();
+        let writer = thread::spawn(move || command.write_all(&b"a secret.".repeat(100_000)).unwrap());
+        assert_eq!(pumped.read(6), "a ***.");
+        assert_eq!(pumped.read(6 * 99_999), "a ***.".repeat(99_999));
+        writer.join().unwrap();
+        assert_eq!(pumped.rest(), "");
+    }
+
+    #[test]
+    fn an_output_that_fails_is_an_error() {
+        let (input, mut command) = io::pipe().unwrap();
+        let (end, _alive) = io::pipe().unwrap();
+        let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
+        command.write_all(b"text").unwrap();
+        let result = pump(input.into(), full.as_fd(), end.as_fd(), &Patterns::new([]));
+        assert_eq!(result.unwrap_err().raw_os_error(), Some(nix::libc::ENOSPC));
     }
 }
