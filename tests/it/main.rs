@@ -39,6 +39,7 @@ mod errors_server;
 mod fault_table;
 mod files;
 mod files_mounted;
+mod github_mask;
 mod hostile;
 mod house;
 mod hygiene;
