@@ -13,7 +13,10 @@
 //! [`pump::PAUSE`] the *first half* of what may become a value is shown, at most, and it is remembered: if
 //! the value does come, the rest of it is replaced. A prompt shows, a value never does.
 //!
-//! An Aho-Corasick automaton over all forms was measured and is not used: see `docs/masking.md`.
+//! Patterns are found by a filter over their first four bytes and compared as a whole where it hits. The
+//! aho-corasick crate was measured beside it and lost: with 100 values 314 MB/s by a DFA of 10 MiB and 238 by
+//! a compact NFA against 1,400, for 215 KiB more of binary; its streams cannot search leftmost-longest, and
+//! its tables, made of the values, cannot be wiped.
 
 mod forms;
 mod masker;

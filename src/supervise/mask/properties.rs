@@ -79,7 +79,7 @@ fn cases(
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 3000, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 1000, ..ProptestConfig::default() })]
 
     #[test]
     fn output_is_that_of_the_reference((values, text, cuts) in cases(letters(0..11))) {
