@@ -38,7 +38,7 @@ pub fn pump(
     let _ = fcntl(&input, FcntlArg::F_SETPIPE_SZ(BUFFER as i32));
     let mut stream = Stream { input, output, masker: Masker::new(patterns), masked: Vec::new() };
     match stream.run(end) {
-        Err(cause) if cause == Errno::EPIPE => Ok(()),
+        Err(Errno::EPIPE) => Ok(()),
         result => result.map_err(io::Error::from),
     }
 }
