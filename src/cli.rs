@@ -200,6 +200,9 @@ pub struct Args {
         help_heading = DIAGNOSTICS
     )]
     pub dry_run: Option<DryRunFormat>,
+    /// In GitHub Actions: tell the runner to mask every value, before COMMAND runs
+    #[arg(long, help_heading = DIAGNOSTICS)]
+    pub github_mask: bool,
     /// Write a JSON line per phase to descriptor N (3 or more)
     #[arg(long, value_name = "N", help_heading = DIAGNOSTICS)]
     pub status_fd: Option<i32>,

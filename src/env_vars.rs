@@ -41,6 +41,9 @@ pub const CONTAINER_HOST: &str = "CONTAINER_HOST";
 pub const CONTAINER_CONNECTION: &str = "CONTAINER_CONNECTION";
 pub const XDG_RUNTIME_DIR: &str = "XDG_RUNTIME_DIR";
 
+/// `true` in every step of GitHub Actions.
+pub const GITHUB_ACTIONS: &str = "GITHUB_ACTIONS";
+
 pub const HOME: &str = "HOME";
 pub const PATH: &str = "PATH";
 pub const SSL_CERT_FILE: &str = "SSL_CERT_FILE";

@@ -32,6 +32,8 @@ pub struct Host {
     pub arguments: Vec<OsString>,
     pub environment: Vec<Entry>,
     pub stderr_is_terminal: bool,
+    /// A pipe or a socket: whoever reads it is a process.
+    pub stderr_is_read: bool,
     pub limits: Limits,
 }
 
@@ -47,6 +49,8 @@ impl Host {
             arguments: sys::arguments().into_iter().map(OsString::from_vec).collect(),
             environment: entries.into_iter().map(Cow::Borrowed).collect(),
             stderr_is_terminal: std::io::stderr().is_terminal(),
+            stderr_is_read: nix::sys::stat::fstat(std::io::stderr())
+                .is_ok_and(|status| matches!(status.st_mode & libc::S_IFMT, libc::S_IFIFO | libc::S_IFSOCK)),
             limits: Limits::new(
                 sys::longest_exec_string(),
                 getrlimit(Resource::RLIMIT_STACK).map_or(0, |(soft, _)| soft),

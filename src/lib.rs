@@ -17,6 +17,7 @@
 //! | `dry_run` | what `--dry-run` shows |
 //! | `supervise` | `--init`, `--watch`: staying beside COMMAND |
 //! | `generate` | the man page, completions, from the definition of the command line |
+//! | `github_mask` | `--github-mask`: what the runner of GitHub Actions is told |
 //! | `source` | where a snapshot comes from |
 //! | `plan` | typed + variables -> what it means |
 //! | `config` | what is read besides: tokens, profiles of `bws`, env files, the status descriptor |
@@ -55,6 +56,7 @@ mod exec;
 mod exit;
 mod files;
 mod generate;
+mod github_mask;
 mod host;
 mod ids;
 mod plan;

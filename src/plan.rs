@@ -36,6 +36,8 @@ pub struct RunPlan {
     pub dry_run: Option<DryRunFormat>,
     /// Stay beside the command instead of becoming it.
     pub supervision: Option<Supervision>,
+    /// `--github-mask`, where a runner listens.
+    pub github_mask: bool,
     /// `--container`.
     pub container: Option<Container>,
     /// May be empty in a dry run only.
@@ -79,10 +81,12 @@ impl RunPlan {
             Some(mode) => Some(Container::new(mode, &args.command, inner::inner(mode, &args, host)?)?),
             None => None,
         };
+        let github_mask = github_mask(&args, host, &mut warnings)?;
         Ok(Self {
             servers,
             supervision: supervision::of(&args)?,
             container,
+            github_mask,
             transport: transport(&args, host),
             deadline,
             cache: cache(&args, host)?,
@@ -102,6 +106,24 @@ pub fn verbosity(args: &Args) -> Verbosity {
         (false, 0) => Verbosity::Normal,
         (false, _) => Verbosity::Verbose,
     }
+}
+
+/// Values are written for the runner alone: never to a terminal, never to a file.
+fn github_mask(args: &Args, host: &Host, warnings: &mut Vec<String>) -> Result<bool, Error> {
+    if !args.github_mask {
+        return Ok(false);
+    }
+    if host.text(env_vars::GITHUB_ACTIONS).as_deref() != Some("true") {
+        warnings.push(format!("--github-mask does nothing: {} is not 'true'", env_vars::GITHUB_ACTIONS));
+        return Ok(false);
+    }
+    if !host.stderr_is_read {
+        return Err(Error::usage(
+            "--github-mask speaks to the runner by stderr, which leads elsewhere here",
+            "do not redirect stderr of bws-exec; to redirect that of the command: bws-exec -- sh -c '… 2>file'",
+        ));
+    }
+    Ok(true)
 }
 
 /// A mistyped `BWS_EXEC_PROJECT` would silently inject everything.

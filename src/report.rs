@@ -141,6 +141,12 @@ pub fn print(text: &str) -> Result<(), Error> {
     }
 }
 
+/// Lines for the runner of GitHub Actions, on stderr: the one thing ever said that holds values, for it is
+/// how the runner learns of them. Byte by byte, and all of it, or nothing would be masked.
+pub fn github_masks(lines: &[u8]) -> Result<(), Error> {
+    std::io::stderr().write_all(lines).map_err(|cause| Error::Output { cause })
+}
+
 /// Says where a bug struck, and nothing of the panic's message, which may quote data.
 pub fn panicked(info: &std::panic::PanicHookInfo<'_>) {
     let place = info.location().map(|at| format!("{}:{}", at.file(), at.line())).unwrap_or_default();

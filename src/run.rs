@@ -13,6 +13,7 @@ use crate::exec::{self, ExecPlan, Program};
 use crate::exit::Exit;
 use crate::files::Files;
 use crate::generate;
+use crate::github_mask;
 use crate::host::Host;
 use crate::plan::{self, RunPlan};
 use crate::report::{self, Phase, Report};
@@ -98,17 +99,27 @@ fn stages(args: Args, token: Option<TokenText>, mut host: Host, report: &Report)
         environment.warnings.extend(container::stored_by_engine(&plan.command, &environment.variables));
     }
     report.warnings(&environment.warnings);
+    if plan.github_mask {
+        let unmasked = github_mask::unmasked(&environment);
+        let notices: Vec<_> =
+            unmasked.map(|name| format!("the value of '{name}' is too short to be masked")).collect();
+        environment.notices.extend(notices);
+    }
     match (plan.dry_run.is_some(), program) {
         (false, Some(program)) => {
             // The helper of --container is a copy of us, and needs no more than it gives.
             drop(snapshot);
-            let Some(supervision) = plan.supervision else {
-                return Err(become_command(plan.command, program, environment, container, report));
-            };
             no_problems(&mut environment, report)?;
+            if plan.github_mask {
+                report::github_masks(&github_mask::lines(&environment))?;
+            }
+            let Some(supervision) = plan.supervision else {
+                return Err(become_command(plan.command, program, &environment.variables, container, report));
+            };
             let exec = ExecPlan::new(program.clone(), plan.command.clone(), &environment.variables)?;
             let (words, rules) = (plan.command.clone(), plan.environment.files.clone());
-            let command = Command { program, words, files, rules, limits: host.limits };
+            let command =
+                Command { program, words, files, rules, limits: host.limits, github_mask: plan.github_mask };
             let notify = Notify::new(&host);
             let origin = Origin { plan, servers, token, link, inherited: host.environment };
             Supervised { supervision, command, notify, origin, environment }.run(exec, report)
@@ -126,7 +137,8 @@ fn inner(args: Args, host: &Host, report: &Report) -> Result<Exit, Error> {
         container::receive(&host.environment, &plan::inherit(&args), args.on_conflict, deadline)?;
     environment.check(&args.command, host.limits);
     report.warnings(&environment.warnings);
-    Err(become_command(args.command, program, environment, None, report))
+    no_problems(&mut environment, report)?;
+    Err(become_command(args.command, program, &environment.variables, None, report))
 }
 
 /// Prints what would happen and ends as it would have ended.
@@ -160,14 +172,10 @@ fn no_problems(environment: &mut EnvPlan, report: &Report) -> Result<(), Error> 
 fn become_command(
     command: Vec<OsString>,
     program: Program,
-    mut environment: EnvPlan,
+    variables: &[Variable],
     container: Option<Prepared>,
     report: &Report,
 ) -> Error {
-    if let Err(error) = no_problems(&mut environment, report) {
-        return error;
-    }
-    let variables = &environment.variables;
     let Some(container) = container else { return replace(program, command, variables, report) };
     match container.with_socket(variables, report) {
         Ok(client) => replace(program, client.command, &client.environment, report),

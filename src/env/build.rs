@@ -199,6 +199,9 @@ impl<'a> Builder<'a> {
                 self.plan.notices.push(notice);
             }
             result => {
+                if let Ok(inserted) = template.inserted(self.snapshot) {
+                    self.plan.inserted.extend(inserted.into_iter().map(|value| (name.into(), value)));
+                }
                 let origin = format!("{} {name}", source.rule);
                 let result = result.map_err(|error| Error::Of { origin, error: error.into() });
                 self.settle(name.into(), source, result);

@@ -23,6 +23,7 @@ pub use select::Selection;
 pub use size::Limits;
 pub use template::Template;
 
+use std::borrow::Cow;
 use std::ffi::OsString;
 use std::fmt;
 use std::os::unix::ffi::OsStrExt;
@@ -187,11 +188,25 @@ pub struct EnvPlan {
     pub notices: Vec<String>,
     /// What the token can read and this run does not use.
     pub unused: Vec<SecretId>,
+    /// Secrets that stand inside the text of a variable: who masks its value masks them too.
+    pub inserted: Vec<(String, SecretValue)>,
 }
 
 impl EnvPlan {
     pub fn build(snapshot: &Snapshot, policy: &Policy, inherited: &[Entry]) -> Self {
         build::build(snapshot, policy, inherited)
+    }
+
+    /// The values that come from secrets, with the variable that each is for. A plain value of an env file
+    /// is none: who masked `PORT=8080` would mask every 8080.
+    pub fn secrets(&self) -> impl Iterator<Item = (Cow<'_, str>, &SecretValue)> {
+        let values = self.variables.iter().filter_map(|variable| match &variable.value {
+            Value::Given { value, source } | Value::File { content: value, source, .. } => {
+                source.is_secret().then(|| (String::from_utf8_lossy(&variable.name), value))
+            }
+            Value::Inherited(_) => None,
+        });
+        values.chain(self.inserted.iter().map(|(name, value)| (name.as_str().into(), value)))
     }
 
     /// Checks it against COMMAND's arguments and what the kernel allows.
@@ -244,6 +259,13 @@ impl fmt::Display for Source {
         let secrets: Vec<&str> = self.secrets.iter().map(|secret| secret.described.as_str()).collect();
         f.write_str(if secrets.is_empty() { "plain value" } else { "" })?;
         f.write_str(&secrets.join(" and "))
+    }
+}
+
+impl Source {
+    /// Whether it is more than text of an env file.
+    fn is_secret(&self) -> bool {
+        self.rule == Rule::HandedOver || !self.secrets.is_empty()
     }
 }
 

@@ -99,6 +99,14 @@ impl Template {
         }
     }
 
+    /// The values that stand in it beside other text, as they are stored. None where the whole value is one.
+    pub fn inserted(&self, snapshot: &Snapshot) -> Result<Vec<SecretValue>, Error> {
+        match &self.0[..] {
+            [Part::Secret { urlencode: false, .. }] => Ok(Vec::new()),
+            _ => self.references().map(|reference| reference.resolve(snapshot)).collect(),
+        }
+    }
+
     fn references(&self) -> impl Iterator<Item = &Reference> {
         self.0.iter().filter_map(|part| match part {
             Part::Secret { reference, .. } => Some(reference),

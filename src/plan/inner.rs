@@ -36,6 +36,7 @@ pub fn inner(mode: Mode, args: &Args, host: &Host) -> Result<Inner, Error> {
         status_fd: _,
         generate: _,
         command: _,
+        github_mask,
         // Refused beside --container: see `supervise`.
         init: _,
         watch: _,
@@ -94,6 +95,12 @@ pub fn inner(mode: Mode, args: &Args, host: &Host) -> Result<Inner, Error> {
             ));
         }
         return Ok(inner.0);
+    }
+    if *github_mask {
+        return Err(Error::usage(
+            "--github-mask knows no value with --container=token, which logs in inside",
+            "use --container=socket, or take --github-mask away",
+        ));
     }
     let Some(token) = access_token_file else {
         return Err(Error::usage(

@@ -15,6 +15,7 @@ pub fn plan(options: &[&str], variables: &[(&str, &str)]) -> Result<RunPlan, Err
         arguments: Vec::new(),
         environment: variables.iter().map(entry).collect(),
         stderr_is_terminal: false,
+        stderr_is_read: true,
         limits: Limits::new(0, 0),
     };
     let words = options.iter().chain(&["--", "true"]).map(OsString::from).collect();

@@ -11,6 +11,7 @@ use crate::env::{EnvPlan, FileRule, Limits};
 use crate::error::Error;
 use crate::exec::{ExecPlan, Program};
 use crate::files::Files;
+use crate::{github_mask, report};
 
 /// For the names of owners, which are read from files of this machine.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -22,6 +23,8 @@ pub struct Command {
     pub files: Files,
     pub rules: Vec<FileRule>,
     pub limits: Limits,
+    /// `--github-mask`: each new value is told too.
+    pub github_mask: bool,
 }
 
 pub struct Changes {
@@ -50,10 +53,13 @@ impl Changes {
         command.files.prepare_again(&command.rules, Deadline::new(Instant::now(), PATIENCE))?;
         command.files.deliver(&mut environment);
         environment.check(&command.words, command.limits);
-        match environment.problems.into_iter().next() {
-            Some(problem) => Err(problem),
-            None => ExecPlan::new(command.program.clone(), command.words.clone(), &environment.variables),
+        if !environment.problems.is_empty() {
+            return Err(environment.problems.swap_remove(0));
         }
+        if command.github_mask {
+            report::github_masks(&github_mask::lines(&environment))?;
+        }
+        ExecPlan::new(command.program.clone(), command.words.clone(), &environment.variables)
     }
 
     pub fn delivered(&mut self) {

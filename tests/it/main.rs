@@ -47,6 +47,7 @@ mod files;
 mod files_exchanged;
 mod files_mounted;
 mod generate;
+mod github_mask;
 mod hostile;
 mod house;
 mod hygiene;
