@@ -34,7 +34,11 @@ pub const CONTAINER_HOST: &str = "CONTAINER_HOST";
 pub const CONTAINER_CONNECTION: &str = "CONTAINER_CONNECTION";
 pub const XDG_RUNTIME_DIR: &str = "XDG_RUNTIME_DIR";
 
+/// Those of a login, which `--user` changes.
 pub const HOME: &str = "HOME";
+pub const USER: &str = "USER";
+pub const LOGNAME: &str = "LOGNAME";
+
 pub const PATH: &str = "PATH";
 pub const SSL_CERT_FILE: &str = "SSL_CERT_FILE";
 pub const SSL_CERT_DIR: &str = "SSL_CERT_DIR";

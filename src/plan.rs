@@ -17,7 +17,9 @@ use crate::env::{self, EnvFile, Inherit, Naming, Policy, Selection, Template};
 use crate::env_vars;
 use crate::error::Error;
 use crate::host::Host;
+use crate::identity::Wanted;
 use crate::report::Verbosity;
+use crate::users::Owner;
 
 /// Everything a run will do.
 #[derive(Debug)]
@@ -30,6 +32,8 @@ pub struct RunPlan {
     /// Without it nothing is written anywhere.
     pub cache: Option<cache::Settings>,
     pub environment: Policy,
+    /// Who COMMAND runs as. Nothing with `--container`, whose inner copy asks for it in there.
+    pub identity: Wanted,
     pub dry_run: Option<DryRunFormat>,
     /// `--container`.
     pub container: Option<Container>,
@@ -74,8 +78,10 @@ impl RunPlan {
             Some(mode) => Some(Container::new(mode, &args.command, inner::inner(mode, &args, host)?)?),
             None => None,
         };
+        let identity = identity(&args)?;
         Ok(Self {
             servers,
+            identity: if container.is_some() { Wanted::default() } else { identity },
             container,
             transport: transport(&args, host),
             deadline,
@@ -167,6 +173,19 @@ fn transport(args: &Args, host: &Host) -> Transport {
         no_proxy: either("no_proxy", "NO_PROXY"),
         fail_at_once: host.stderr_is_terminal,
     }
+}
+
+/// Who the command runs as: here, or in a container what its image runs.
+pub fn identity(args: &Args) -> Result<Wanted, Error> {
+    let user = args.user.as_deref().map(|text| {
+        Owner::parse(text).map_err(|problem| {
+            Error::usage(
+                format!("--user '{text}': {problem}"),
+                "for example --user nobody, --user web:tls or --user 1000:1000",
+            )
+        })
+    });
+    Ok(Wanted { user: user.transpose()?, no_new_privs: args.no_new_privs })
 }
 
 /// Which inherited variables go on: here, or in a container to what its image runs.

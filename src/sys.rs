@@ -5,6 +5,7 @@
 //! what was inherited could not be known afterwards. [`end_on_signal`] runs inside a signal handler.
 #![allow(unsafe_code)]
 
+mod credentials;
 mod descriptors;
 mod exec;
 mod process;
@@ -16,6 +17,7 @@ use std::sync::atomic::{AtomicPtr, AtomicU8, AtomicU64, Ordering::Relaxed};
 
 use zeroize::{Zeroize, Zeroizing};
 
+pub use credentials::{Credentials, Refused, Step};
 pub use descriptors::{adopt, duplicate_above, duplicate_onto, inherited, is_mount_point};
 pub use exec::execve;
 pub use process::{has_ended, in_background, open_process, peer_process};

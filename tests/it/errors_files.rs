@@ -130,7 +130,7 @@ fn directories_that_cannot_be_used() {
     let place = directory.path().display();
     fs::write(directory.path().join("file"), "").unwrap();
     let scenario = Scenario::new();
-    let hint = "path= needs a directory that is empty, or that can be created";
+    let hint = "path= needs a directory that is empty, or that can be created, and that the command's user may enter";
     for (path, used, problem) in [
         ("key", "", "it is not empty"),
         ("file", "", "it is not empty"),
