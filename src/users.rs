@@ -242,8 +242,8 @@ mod tests {
         is("web", "web", 1000, 1001, &[5, 77, 1001], "/srv");
         is("1000", "web", 1000, 1001, &[5, 77, 1001], "/srv");
         // The group that is given stands in for the user's own.
-        is("web:9", "web", 1000, 9, &[5, 9, 77], "/srv");
-        is("web:more", "web", 1000, 5, &[5, 77], "/srv");
+        is("web:9", "web", 1000, 9, &[5, 9, 77, 1001], "/srv");
+        is("web:more", "web", 1000, 5, &[5, 77, 1001], "/srv");
         // A second name of one number is its own.
         is("twin", "twin", 1000, 77, &[5, 77], "/");
         is("last", "last", 7, 8, &[6, 8], "/");

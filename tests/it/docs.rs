@@ -297,7 +297,8 @@ fn the_documented_fields_of_a_dry_run_are_its_fields() {
     // From the server, then from the copy.
     for options in [&[][..], &["--offline"]] {
         let launch = scenario.launch().option("--cache-dir").option(cache.path()).options(options);
-        let launch = launch.options(["--only=ONE", "--only=PATH", "--file=F=OTHER", "--dry-run=json"]);
+        let launch =
+            launch.options(["--only=ONE", "--only=PATH", "--file=F=OTHER", "--user=0:0", "--dry-run=json"]);
         let outcome = launch.command(["true"]).run();
         fields(&serde_json::from_slice(&outcome.stdout).unwrap(), "", &mut shown);
     }

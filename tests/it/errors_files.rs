@@ -20,7 +20,7 @@ fn refused(scenario: &Scenario, options: &[&str], slug: &str, message: &str, hin
 }
 
 /// A launch by somebody without any rights, from a place where everybody may read.
-fn as_nobody() -> (TempDir, Launch) {
+pub fn as_nobody() -> (TempDir, Launch) {
     let directory = tempfile::tempdir().unwrap();
     fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o755)).unwrap();
     let launch = Launch::new().env("BWS_ACCESS_TOKEN", "none is needed");

@@ -36,12 +36,17 @@ fn fifo(directory: &Path) -> String {
 
 /// Runs with a system call that is refused as by a seccomp profile that does not know it.
 pub fn without_system_call(launch: Launch, number: libc::c_long) -> Outcome {
+    with_answer(launch, number, libc::EPERM)
+}
+
+/// The kernel gives this error for this system call; 0 is a success that did nothing.
+pub fn with_answer(launch: Launch, number: libc::c_long, errno: i32) -> Outcome {
     let mut process = launch.launcher();
     let load = |code: u32, k: u32| libc::sock_filter { code: code as u16, jt: 0, jf: 0, k };
     let filter = [
         load(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0),
         libc::sock_filter { jf: 1, ..load(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, number as u32) },
-        load(libc::BPF_RET | libc::BPF_K, libc::SECCOMP_RET_ERRNO | libc::EPERM as u32),
+        load(libc::BPF_RET | libc::BPF_K, libc::SECCOMP_RET_ERRNO | errno as u32),
         load(libc::BPF_RET | libc::BPF_K, libc::SECCOMP_RET_ALLOW),
     ];
     // SAFETY: prctl is async-signal-safe, and the program lives in the closure.
