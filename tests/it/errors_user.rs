@@ -61,7 +61,8 @@ const USER: &str = "--user=4242:4343";
 #[test]
 fn without_any_right() {
     let (_keep, launch) = as_nobody();
-    let problem = "the supplementary groups cannot be set: Operation not permitted (os error 1)";
+    // With no group but its own there is none to take away.
+    let problem = "the group id cannot be set: Operation not permitted (os error 1)";
     echo(launch.option(USER)).run().failed(125, &not_possible(problem, RIGHTS));
 }
 
@@ -76,7 +77,6 @@ fn with_half_of_the_rights() {
         ("+setgid", "--groups=7", "the user id"),
     ] {
         let (_keep, launch) = as_nobody();
-        // With no group but its own there is none to take away.
         let (inherited, ambient) = (format!("--inh-caps={caps}"), format!("--ambient-caps={caps}"));
         let words = ["setpriv", "--reuid=65534", "--regid=65534", groups, &inherited, &ambient];
         let message = format!("{problem} cannot be set: {refused}");
@@ -101,17 +101,17 @@ fn root_that_would_get_its_capabilities_back() {
 #[ignore = "needs root"]
 fn in_a_user_namespace() {
     let scenario = Scenario::new();
-    let launch = |options: &[&str]| {
-        let namespace = ["unshare", "--user", "--map-root-user"];
-        echo(scenario.launch().under(namespace).options(options)).run()
+    let launch = |groups: &str, user: &str| {
+        let namespace = ["setpriv", groups, "unshare", "--user", "--map-root-user"];
+        echo(scenario.launch().under(namespace).options(["--user", user])).run()
     };
     let problem = "the supplementary groups cannot be set: Operation not permitted (os error 1), as \
                    /proc/self/setgroups says 'deny' for this user namespace";
     let hint = "let newgidmap map the groups of the user namespace, or do without --user";
-    launch(&[USER]).failed(125, &not_possible(problem, hint));
+    launch("--groups=7", "4242:4343").failed(125, &not_possible(problem, hint));
     let message = "--user 4242:0 is not possible: the user id cannot be set: Invalid argument (os error 22)";
     let hint = "map this id into the user namespace (newuidmap, newgidmap), or choose one that is there";
-    launch(&["--user=4242:0"]).failed(125, &error("user", message, hint));
+    launch("--clear-groups", "4242:0").failed(125, &error("user", message, hint));
     untouched(&scenario.vault);
 }
 
@@ -119,7 +119,7 @@ fn in_a_user_namespace() {
 #[test]
 #[ignore = "needs root"]
 fn any_step_that_is_refused() {
-    let scenario = Scenario::new().secret("KEY", "value");
+    let (scenario, place) = (Scenario::new().secret("KEY", "value"), tempfile::tempdir().unwrap());
     for (call, what, hint) in [
         (libc::SYS_setgroups, "the supplementary groups", RIGHTS),
         (libc::SYS_setresgid, "the group id", RIGHTS),
@@ -127,9 +127,10 @@ fn any_step_that_is_refused() {
         (libc::SYS_capset, "the capabilities", "check the seccomp profile"),
         (libc::SYS_capget, "the capabilities", "check the seccomp profile"),
     ] {
-        let problem = format!("{what} cannot be set: Operation not permitted (os error 1)");
-        let outcome = without_system_call(echo(scenario.launch().option(USER)), call);
-        outcome.failed(125, &not_possible(&problem, hint));
+        let message =
+            format!("--user web is not possible: {what} cannot be set: Operation not permitted (os error 1)");
+        let launch = echo(with_users(scenario.launch(), place.path()).option("--user=web"));
+        without_system_call(launch, call).failed(125, &error("user", &message, hint));
     }
     untouched(&scenario.vault);
 }
@@ -138,21 +139,22 @@ fn any_step_that_is_refused() {
 #[test]
 #[ignore = "needs root"]
 fn any_step_that_is_not_done() {
-    let scenario = Scenario::new().secret("KEY", "value");
+    let (scenario, place) = (Scenario::new().secret("KEY", "value"), tempfile::tempdir().unwrap());
     let hint = "check the seccomp profile, or whatever else answers for the kernel here";
     for (call, user, what) in [
-        (libc::SYS_setgroups, "4242:4343", "the supplementary groups"),
-        (libc::SYS_setresgid, "4242:4343", "the group id"),
-        (libc::SYS_setresuid, "4242:4343", "the user id"),
+        (libc::SYS_setgroups, "web", "the supplementary groups"),
+        (libc::SYS_getgroups, "web", "the supplementary groups"),
+        (libc::SYS_setresgid, "web", "the group id"),
+        (libc::SYS_getresgid, "web", "the group id"),
+        (libc::SYS_setresuid, "web", "the user id"),
+        (libc::SYS_getresuid, "web", "the user id"),
         (libc::SYS_capset, "root", "the capabilities"),
-        (libc::SYS_getresuid, "4242:4343", "the user id"),
     ] {
         let message = format!(
             "--user {user} is not possible: the kernel agreed to set {what}, and they are something else"
         );
-        // With a group more than it shall have.
-        let launch = scenario.launch().under(["setpriv", "--groups=0,7"]).options(["--user", user]);
-        with_answer(echo(launch), call, 0).failed(125, &error("user", &message, hint));
+        let launch = echo(with_users(scenario.launch(), place.path()).options(["--user", user]));
+        with_answer(launch, call, 0).failed(125, &error("user", &message, hint));
     }
     let message =
         "--no-new-privs is not possible: the flag cannot be set: Operation not permitted (os error 1)";
@@ -183,7 +185,7 @@ fn a_command_that_the_user_may_not_run() {
         let launch = scenario.launch().option(USER).env("PATH", format!("{path}:/usr/bin:/bin"));
         launch.command([words.to_owned()]).run()
     };
-    let hint = "check its permissions and its first line; a shell script begins with #!";
+    let hint = "check its mode; a script needs '#!' on its first line, or name its interpreter";
     let denied = |path: &str| {
         let message = format!("command cannot be executed: {path}: Permission denied (os error 13)");
         error("command-not-executable", &message, hint)

@@ -179,8 +179,7 @@ fn the_variables_of_a_login() {
 fn what_no_new_privs_is_for() {
     let scenario = scenario();
     // Not in the way of a `nosuid` of the machine's own directories.
-    let own =
-        "mount -t tmpfs -o mode=755 none /mnt; cp /bin/busybox /mnt/id; chmod 4755 /mnt/id; exec \"$@\"";
+    let own = "mount -t tmpfs -o mode=755 none /mnt; cp /usr/bin/id /mnt/id; chmod 4755 /mnt/id; exec \"$@\"";
     let run = |options: &[&str]| {
         let launch = scenario.launch().under(["unshare", "--mount", "sh", "-euc", own, "sh"]);
         launch.options(options).command(["/mnt/id", "-u"]).run().succeeded().text()
