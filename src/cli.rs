@@ -161,10 +161,10 @@ pub struct Args {
     /// What --container puts in front of the image's command.
     #[arg(long, hide = true)]
     pub container_inner: bool,
-    /// Run COMMAND as this user, without any capability; names of /etc/passwd and /etc/group, or numbers
+    /// Run COMMAND as this user, without any capability; see docs/least-privilege.md
     #[arg(long, value_name = "USER[:GROUP]", help_heading = PROCESS)]
     pub user: Option<String>,
-    /// No program that COMMAND starts gains rights by its file: set-user-ID, set-group-ID, capabilities
+    /// No program that COMMAND starts gains rights by its file, such as set-user-ID
     #[arg(long, help_heading = PROCESS)]
     pub no_new_privs: bool,
     /// Let the command write core dumps

@@ -20,6 +20,7 @@ mod container_podman;
 mod container_socket;
 mod container_token;
 mod container_traces;
+mod container_user;
 mod core_dumps;
 mod crash_safety;
 mod docs;
