@@ -224,3 +224,26 @@ fn a_mount_that_the_user_cannot_reach() {
     echo(launch).run().failed(125, &error("file-directory", &message, hint));
     untouched(&scenario.vault);
 }
+
+/// What was possible at the trial may not be at the end: strace follows the main thread alone.
+#[test]
+#[ignore = "needs root"]
+fn a_step_that_is_refused_at_the_last_moment() {
+    let (scenario, place) = (Scenario::new().secret("KEY", "value"), tempfile::tempdir().unwrap());
+    for (call, what) in [
+        ("setgroups", "the supplementary groups"),
+        ("setresgid", "the group id"),
+        ("setresuid", "the user id"),
+        ("capset", "the capabilities"),
+    ] {
+        let trace = place.path().join(call);
+        let (output, inject) = (trace.to_str().unwrap(), format!("inject={call}:error=EPERM"));
+        // Who is in no other group needs no right to leave it.
+        let words = ["setpriv", "--groups=7", "strace", "-qq", "-o", output, "-e", &inject];
+        let outcome = echo(scenario.launch().under(words).option("--user=4242:4343")).run();
+        outcome.failed_with(125, "user");
+        assert!(outcome.stderr.contains(what), "{}", outcome.stderr);
+        assert_eq!(outcome.text(), "", "{call}");
+    }
+    assert!(!scenario.vault.requests().is_empty(), "the trial went well");
+}
