@@ -185,6 +185,12 @@ pub struct Args {
     /// When we stay: pass signals on to the command's whole process group
     #[arg(long, help_heading = PROCESS)]
     pub signal_group: bool,
+    /// Run COMMAND as this user, without any capability; see docs/least-privilege.md
+    #[arg(long, value_name = "USER[:GROUP]", help_heading = PROCESS)]
+    pub user: Option<String>,
+    /// No program that COMMAND starts gains rights by its file, such as set-user-ID
+    #[arg(long, help_heading = PROCESS)]
+    pub no_new_privs: bool,
     /// Let the command write core dumps
     #[arg(long, help_heading = PROCESS)]
     pub allow_core: bool,

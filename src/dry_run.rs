@@ -10,6 +10,7 @@ use crate::cli::DryRunFormat;
 use crate::deadline::rough;
 use crate::env::{self, Delivered, EnvPlan, Origin, Rule, Source, Value, Variable};
 use crate::exec::Program;
+use crate::identity::Identity;
 use crate::ids::{ProjectId, SecretId};
 use crate::plan::RunPlan;
 use crate::report::{is_unsafe, shown};
@@ -24,6 +25,7 @@ pub struct DryRun<'a> {
     pub plan: &'a RunPlan,
     pub servers: &'a Servers,
     pub program: Option<&'a Program>,
+    pub identity: &'a Identity,
     pub snapshot: &'a Snapshot,
     pub environment: &'a EnvPlan,
 }
@@ -73,6 +75,16 @@ impl DryRun<'_> {
         };
         if let Some(program) = self.program {
             line(format!("command   {}", shown(&program.path.to_string_lossy())));
+        }
+        if let Some(account) = &self.identity.account {
+            let name = account.name.as_ref().map(|name| shown(&name.to_string_lossy()));
+            let name = name.map(|name| format!("{name}, ")).unwrap_or_default();
+            let groups: Vec<String> = account.groups.iter().map(u32::to_string).collect();
+            let (uid, gid, groups) = (account.uid, account.gid, groups.join(" "));
+            line(format!("user      {name}uid {uid}, gid {gid}, groups {groups}; no capabilities"));
+        }
+        if self.identity.no_new_privs {
+            line("rights    no new ones, by no program".into());
         }
         line(format!("identity  {}", self.servers.identity));
         line(format!("api       {}", self.servers.api));
@@ -176,6 +188,13 @@ impl DryRun<'_> {
         json!({
             "version": VERSION,
             "command": self.program.map(|program| program.path.to_string_lossy()),
+            "user": self.identity.account.as_ref().map(|account| json!({
+                "name": account.name.as_ref().map(|name| name.to_string_lossy()),
+                "uid": account.uid,
+                "gid": account.gid,
+                "groups": account.groups,
+            })),
+            "no_new_privs": self.identity.no_new_privs,
             "identity_url": self.servers.identity.as_str(),
             "api_url": self.servers.api.as_str(),
             "snapshot": match self.snapshot.freshness {
@@ -257,7 +276,8 @@ mod tests {
             let environment = EnvPlan::build(&snapshot, &policy, &inherited);
             let plan = plan(&["--dry-run"], &[]).unwrap();
             let servers = plan.servers.choose("ec2c1d46-6a4b-4751-a310-af9601317f2d".parse().unwrap(), plan.deadline).unwrap();
-            let shown = DryRun { plan: &plan, servers: &servers, program: None, snapshot: &snapshot, environment: &environment };
+            let identity = Identity::look_up(&plan.identity, plan.deadline).unwrap();
+            let shown = DryRun { plan: &plan, servers: &servers, program: None, identity: &identity, snapshot: &snapshot, environment: &environment };
             let (text, json) = (shown.text(), escaped(&shown.json()));
             prop_assert!(!text.contains(properties::CANARY), "{text}");
             prop_assert!(!json.contains(properties::CANARY), "{json}");

@@ -44,7 +44,11 @@ pub const XDG_RUNTIME_DIR: &str = "XDG_RUNTIME_DIR";
 /// `true` in every step of GitHub Actions.
 pub const GITHUB_ACTIONS: &str = "GITHUB_ACTIONS";
 
+/// Those of a login, which `--user` changes.
 pub const HOME: &str = "HOME";
+pub const USER: &str = "USER";
+pub const LOGNAME: &str = "LOGNAME";
+
 pub const PATH: &str = "PATH";
 pub const SSL_CERT_FILE: &str = "SSL_CERT_FILE";
 pub const SSL_CERT_DIR: &str = "SSL_CERT_DIR";

@@ -41,9 +41,11 @@ pub enum Error {
     #[error("cannot use the proxy '{url}': {problem}")]
     Proxy { url: String, problem: String },
 
-    // Files.
+    // Users and files.
     #[error("{origin}: {problem}")]
     UnknownUser { origin: String, problem: String },
+    #[error("{option} is not possible: {problem}")]
+    User { option: String, problem: String, hint: &'static str },
     #[error("cannot use {} for files: {problem}", directory.display())]
     FileDirectory { directory: PathBuf, problem: String },
     #[error("cannot mount memory over {} for the command alone: {cause}", directory.display())]
@@ -272,6 +274,7 @@ impl Error {
             Self::Pointer { .. } => "pointer",
             Self::Required { .. } => "required",
             Self::UnknownUser { .. } => "unknown-user",
+            Self::User { .. } => "user",
             Self::FileDirectory { .. } => "file-directory",
             Self::PrivateMount { .. } => "private-mount",
             Self::FileOwner { .. } => "file-owner",

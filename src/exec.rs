@@ -1,147 +1,22 @@
-//! COMMAND: finding it before the first packet, and becoming it at the end.
+//! COMMAND: finding it before the first packet, and becoming it or starting it at the end.
 
-use std::ffi::{CStr, CString, OsStr, OsString};
-use std::fs;
-use std::io::{self, Read};
+mod locate;
+
+pub use locate::{Program, locate};
+
+use std::ffi::{CStr, CString, OsString};
 use std::ops::Range;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::os::unix::fs::FileTypeExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use nix::errno::Errno;
-use nix::fcntl::{AT_FDCWD, AtFlags};
-use nix::unistd::{AccessFlags, access, faccessat};
 use zeroize::Zeroizing;
 
 use crate::env::{self, Value, Variable};
 use crate::env_vars;
 use crate::error::Error;
-use crate::sys::{self, EnvString, Image, NotSpawned, PidVariable};
-
-/// An executable file that was found.
-#[derive(Clone, Debug)]
-pub struct Program {
-    pub path: PathBuf,
-}
-
-/// Searched when PATH is not set (`_PATH_DEFPATH` without the current directory).
-const DEFAULT_PATH: &str = "/usr/local/bin:/usr/bin:/bin";
-
-/// Finds COMMAND, if there is one, as `execvp` would: with our own PATH, never with one that a secret sets.
-pub fn locate(command: Option<&OsString>, path: Option<&OsStr>) -> Result<Option<Program>, Error> {
-    command.map(|command| search(command, path)).transpose()
-}
-
-fn search(command: &OsStr, path: Option<&OsStr>) -> Result<Program, Error> {
-    let shown = command.to_string_lossy().into_owned();
-    if command.is_empty() {
-        return Err(Error::CommandNotFound { command: "''".into(), because: None });
-    }
-    if command.as_bytes().contains(&b'/') {
-        return match executable(Path::new(command)) {
-            Ok(()) => Ok(Program { path: command.into() }),
-            Err(Refusal::Absent) => Err(Error::CommandNotFound { command: shown, because: None }),
-            Err(refusal) => Err(refusal.into_error(Path::new(command))),
-        };
-    }
-    let mut refused = None;
-    for directory in path.unwrap_or(OsStr::new(DEFAULT_PATH)).as_bytes().split(|&byte| byte == b':') {
-        // An empty element is the current directory, and leaves the name as it is: scripts see it.
-        let candidate = Path::new(OsStr::from_bytes(directory)).join(command);
-        match executable(&candidate) {
-            Ok(()) => return Ok(Program { path: candidate }),
-            Err(Refusal::Absent) => {}
-            Err(refusal) => refused = refused.or(Some(refusal.into_error(&candidate))),
-        }
-    }
-    // The habit of `bws run -- COMMAND`.
-    let because = (command == "run").then(|| "there are no subcommands: bws-exec -- COMMAND".into());
-    Err(refused.unwrap_or(Error::CommandNotFound { command: shown, because }))
-}
-
-enum Refusal {
-    Absent,
-    NoInterpreter(String),
-    Unusable(String),
-}
-
-impl Refusal {
-    fn into_error(self, path: &Path) -> Error {
-        match self {
-            Self::Absent => Error::CommandNotFound { command: path.display().to_string(), because: None },
-            Self::NoInterpreter(interpreter) => Error::CommandNotFound {
-                command: path.display().to_string(),
-                because: Some(format!("its '#!' line names {interpreter}, which is not there")),
-            },
-            Self::Unusable(problem) => Error::CommandNotExecutable { path: path.into(), problem },
-        }
-    }
-}
-
-fn executable(path: &Path) -> Result<(), Refusal> {
-    let status = match fs::metadata(path) {
-        Ok(status) => status,
-        Err(error) => {
-            return Err(match error.raw_os_error().map(Errno::from_raw) {
-                Some(Errno::ENOENT | Errno::ENOTDIR) => Refusal::Absent,
-                _ => Refusal::Unusable(error.to_string()),
-            });
-        }
-    };
-    let kind = status.file_type();
-    if kind.is_dir() {
-        return Err(Refusal::Unusable("it is a directory".into()));
-    }
-    if !kind.is_file() {
-        let what = if kind.is_fifo() || kind.is_socket() { "a pipe or socket" } else { "a device" };
-        return Err(Refusal::Unusable(format!("it is {what}")));
-    }
-    // As the user we will run it as: AT_EACCESS asks for the effective ids.
-    match faccessat(AT_FDCWD, path, AccessFlags::X_OK, AtFlags::AT_EACCESS) {
-        // Seccomp profiles older than `faccessat2` refuse it so; nobody sets us set-user-ID.
-        Err(Errno::EPERM) => access(path, AccessFlags::X_OK),
-        result => result,
-    }
-    .map_err(|error| Refusal::Unusable(io::Error::from(error).to_string()))?;
-    recognised(path)
-}
-
-/// Whether the kernel will know what to do with it. A script without `#!` is run by shells and by
-/// `execvp` as a courtesy; we never start a shell that was not asked for.
-fn recognised(path: &Path) -> Result<(), Refusal> {
-    let mut start = Vec::with_capacity(256);
-    // Executable need not mean readable; then exec will tell.
-    let Ok(file) = fs::File::open(path) else { return Ok(()) };
-    if file.take(256).read_to_end(&mut start).is_err() || start.starts_with(b"\x7fELF") {
-        return Ok(());
-    }
-    if let Some(line) = start.strip_prefix(b"#!") {
-        // The kernel skips blanks and tabs only: a '\r' belongs to the name, which then is not there.
-        let line = line.split(|&byte| byte == b'\n').next().unwrap_or_default();
-        let mut words = line.split(|&byte| byte == b' ' || byte == b'\t').filter(|word| !word.is_empty());
-        let Some(interpreter) = words.next() else {
-            return Err(Refusal::Unusable("its '#!' line names no interpreter".into()));
-        };
-        let interpreter = Path::new(OsStr::from_bytes(interpreter));
-        return match fs::metadata(interpreter) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                Err(Refusal::NoInterpreter(interpreter.display().to_string()))
-            }
-            _ => Ok(()),
-        };
-    }
-    if other_formats_registered() {
-        return Ok(());
-    }
-    Err(Refusal::Unusable("it is neither a program nor a script that begins with '#!'".into()))
-}
-
-/// binfmt_misc may give any file a meaning.
-fn other_formats_registered() -> bool {
-    fs::read_dir("/proc/sys/fs/binfmt_misc").is_ok_and(|entries| {
-        entries.flatten().any(|entry| entry.file_name() != "register" && entry.file_name() != "status")
-    })
-}
+use crate::identity::Identity;
+use crate::sys::{self, EnvString, Image, NotSpawned, NotStarted, PidVariable};
 
 /// Ready to be executed: every string is in its final form and every size is checked.
 pub struct ExecPlan {
@@ -149,6 +24,7 @@ pub struct ExecPlan {
     path_text: CString,
     arguments: Vec<CString>,
     environment: Block,
+    identity: Option<Identity>,
 }
 
 /// The environment in one buffer, each entry with its NUL, but for those that name the command's own
@@ -207,7 +83,13 @@ impl Block {
 }
 
 impl ExecPlan {
-    pub fn new(program: Program, command: Vec<OsString>, environment: &[Variable]) -> Result<Self, Error> {
+    /// Without an identity COMMAND is who we are.
+    pub fn new(
+        program: Program,
+        command: Vec<OsString>,
+        environment: &[Variable],
+        identity: Option<Identity>,
+    ) -> Result<Self, Error> {
         let text = |text: Vec<u8>, what: &str| {
             CString::new(text).map_err(|_| Error::Internal(format!("{what} contains NUL")))
         };
@@ -216,7 +98,7 @@ impl ExecPlan {
             .map(|argument| text(argument.into_vec(), "an argument"))
             .collect::<Result<_, _>>()?;
         let path_text = text(program.path.as_os_str().as_bytes().to_vec(), "the path")?;
-        Ok(Self { path: program.path, path_text, arguments, environment: Block::new(environment) })
+        Ok(Self { path: program.path, path_text, arguments, environment: Block::new(environment), identity })
     }
 
     /// Becomes COMMAND. Returns only if the kernel refuses.
@@ -229,18 +111,24 @@ impl ExecPlan {
     pub fn spawn(&self, before_exec: impl FnOnce(i32)) -> Result<i32, Error> {
         self.with_image(|image| sys::spawn(image, before_exec))?.map_err(|error| match error {
             NotSpawned::Fork(cause) => Error::Spawn { cause },
-            NotSpawned::Exec(cause) => self.refused(cause),
+            NotSpawned::Program(cause) => self.refused(cause),
         })
     }
 
     fn with_image<T>(&self, run: impl FnOnce(&Image<'_>) -> T) -> Result<T, Error> {
         let environment = self.environment.strings()?;
         let argv: Vec<_> = self.arguments.iter().map(CString::as_c_str).collect();
-        Ok(run(&Image { path: &self.path_text, argv: &argv, environment: &environment }))
+        let credentials = self.identity.as_ref().map(Identity::credentials);
+        Ok(run(&Image { path: &self.path_text, argv: &argv, environment: &environment, credentials }))
     }
 
-    fn refused(&self, cause: io::Error) -> Error {
+    fn refused(&self, cause: NotStarted) -> Error {
         let path = self.path.clone();
+        let cause = match (cause, &self.identity) {
+            (NotStarted::Exec(cause), _) => cause,
+            (NotStarted::Refused(step), Some(identity)) => return identity.error(step),
+            (NotStarted::Refused(_), None) => return Error::Internal("nobody else was to be run as".into()),
+        };
         match Errno::from_raw(cause.raw_os_error().unwrap_or_default()) {
             Errno::ENOEXEC | Errno::EACCES => {
                 Error::CommandNotExecutable { path, problem: cause.to_string() }

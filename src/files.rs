@@ -20,6 +20,7 @@ use nix::unistd::{getegid, geteuid};
 use crate::deadline::Deadline;
 use crate::env::{Delivered, EnvPlan, FileRule, Value};
 use crate::error::Error;
+use crate::identity::Identity;
 use crate::users::Ids;
 use mount::Mount;
 
@@ -48,32 +49,55 @@ enum Body {
 
 impl Files {
     /// Makes room for them. A dry run does the same, but for directories that are not there.
-    pub fn prepare(rules: &[FileRule], dry_run: bool, deadline: Deadline) -> Result<Self, Error> {
+    pub fn prepare(
+        rules: &[FileRule],
+        identity: &Identity,
+        dry_run: bool,
+        deadline: Deadline,
+    ) -> Result<Self, Error> {
         let mut directories: Vec<&Path> =
             rules.iter().filter_map(|rule| rule.path.as_ref()?.parent()).collect();
         // Outer ones first, for an inner one is made inside.
         directories.sort_unstable();
         directories.dedup();
-        let owners = rules.iter().map(|rule| owner(rule, deadline)).collect::<Result<Vec<_>, _>>()?;
         let mut files = Self { files: Vec::new(), mounts: mount::all(&directories, dry_run)? };
-        files.make(rules, owners)?;
+        // Directories that we made have the umask's mode, and those above them their own.
+        if !files.mounts.is_empty() {
+            match identity.within(|| files.mounts.iter().try_for_each(Mount::check_entry)) {
+                // Said already.
+                Err(_) if dry_run => {}
+                entered => entered??,
+            }
+        }
+        files.make(rules, identity, dry_run, deadline)?;
         Ok(files)
     }
 
     /// Makes room for all of them once more, beside those that are there, for other content.
-    pub fn prepare_again(&mut self, rules: &[FileRule], deadline: Deadline) -> Result<(), Error> {
-        let owners = rules.iter().map(|rule| owner(rule, deadline)).collect::<Result<Vec<_>, _>>()?;
+    pub fn prepare_again(
+        &mut self,
+        rules: &[FileRule],
+        identity: &Identity,
+        deadline: Deadline,
+    ) -> Result<(), Error> {
         self.mounts.iter().try_for_each(Mount::make_writable)?;
         // What an earlier try may have left.
         for (mount, name) in rules.iter().filter_map(|rule| self.place(rule.path.as_ref()?)) {
             mount.remove_unfinished(name);
         }
-        self.make(rules, owners)
+        self.make(rules, identity, false, deadline)
     }
 
-    fn make(&mut self, rules: &[FileRule], owners: Vec<Option<Ids>>) -> Result<(), Error> {
-        let made = rules.iter().zip(owners).map(|(rule, ids)| Empty::new(rule, ids, &self.mounts));
-        self.files = made.collect::<Result<_, _>>()?;
+    fn make(
+        &mut self,
+        rules: &[FileRule],
+        identity: &Identity,
+        dry_run: bool,
+        deadline: Deadline,
+    ) -> Result<(), Error> {
+        let make =
+            |rule: &FileRule| Empty::new(rule, owner(rule, identity, deadline)?, &self.mounts, dry_run);
+        self.files = rules.iter().map(make).collect::<Result<_, _>>()?;
         Ok(())
     }
 
@@ -120,7 +144,7 @@ impl Files {
 }
 
 impl Empty {
-    fn new(rule: &FileRule, ids: Option<Ids>, mounts: &[Mount]) -> Result<Self, Error> {
+    fn new(rule: &FileRule, owner: Option<NewOwner>, mounts: &[Mount], dry_run: bool) -> Result<Self, Error> {
         let failed = |cause: io::Error| Error::File { name: rule.name.clone(), cause };
         let (path, body) = match &rule.path {
             None => {
@@ -137,14 +161,19 @@ impl Empty {
         if let Body::Memory(file) | Body::Mounted(file) = &body {
             // Before the owner: afterwards it would take CAP_FOWNER.
             file.set_permissions(Permissions::from_mode(rule.mode)).map_err(failed)?;
-            if let (Some(ids), Some(owner)) = (ids, &rule.owner) {
-                fchown(file, Some(ids.user), ids.group).map_err(|cause| Error::FileOwner {
-                    name: rule.name.clone(),
-                    owner: owner.to_string(),
-                    cause,
-                })?;
+            if let Some(owner) = &owner {
+                match fchown(file, Some(owner.ids.user), owner.ids.group) {
+                    // A dry run without the right to be that user has said so already.
+                    Err(_) if dry_run && rule.owner.is_none() => {}
+                    given => given.map_err(|cause| Error::FileOwner {
+                        name: rule.name.clone(),
+                        owner: owner.shown.clone(),
+                        cause,
+                    })?,
+                }
             }
         }
+        let ids = owner.map(|owner| owner.ids);
         let user = ids.map_or(geteuid().as_raw(), |ids| ids.user);
         let group = ids.and_then(|ids| ids.group).unwrap_or(getegid().as_raw());
         Ok(Self {
@@ -183,7 +212,19 @@ fn write(mut file: &File, content: &[u8]) -> io::Result<()> {
     written
 }
 
-fn owner(rule: &FileRule, deadline: Deadline) -> Result<Option<Ids>, Error> {
-    let ids = rule.owner.as_ref().map(|owner| owner.ids(deadline)).transpose();
-    ids.map_err(|problem| Error::UnknownUser { origin: format!("--file {}", rule.name), problem })
+/// Whose a file becomes.
+struct NewOwner {
+    ids: Ids,
+    shown: String,
+}
+
+/// The one that is named, else COMMAND's user. None: it stays ours.
+fn owner(rule: &FileRule, identity: &Identity, deadline: Deadline) -> Result<Option<NewOwner>, Error> {
+    let Some(owner) = &rule.owner else {
+        return Ok(identity.ids().map(|ids| NewOwner { ids, shown: ids.user.to_string() }));
+    };
+    match owner.ids(deadline) {
+        Ok(ids) => Ok(Some(NewOwner { ids, shown: owner.to_string() })),
+        Err(problem) => Err(Error::UnknownUser { origin: format!("--file {}", rule.name), problem }),
+    }
 }

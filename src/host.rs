@@ -56,7 +56,7 @@ impl Host {
                 getrlimit(Resource::RLIMIT_STACK).map_or(0, |(soft, _)| soft),
             ),
         };
-        host.take_token_descriptor();
+        host.take_token_descriptors();
         host
     }
 
@@ -99,21 +99,24 @@ impl Host {
 
     /// `OpenFile=` of systemd hands the token over as one of the activation descriptors. It is taken
     /// out whichever source wins, and the rest moves down, so that the service sees its own sockets.
-    fn take_token_descriptor(&mut self) {
+    fn take_token_descriptors(&mut self) {
+        while let Some(token) = self.take_token_descriptor() {
+            // A second one has no meaning, and must not stay either.
+            self.token_descriptor.get_or_insert(token);
+        }
+    }
+
+    fn take_token_descriptor(&mut self) -> Option<OwnedFd> {
         let number = |name| self.text(name).and_then(|text| text.parse::<u32>().ok());
         if number(env_vars::LISTEN_PID) != Some(std::process::id()) {
-            return;
+            return None;
         }
-        let (Some(count), Some(names)) = (number(env_vars::LISTEN_FDS), self.var(env_vars::LISTEN_FDNAMES))
-        else {
-            return;
-        };
-        let Some(taken) = without_token(count, names.as_bytes()) else { return };
+        let (count, names) = (number(env_vars::LISTEN_FDS)?, self.var(env_vars::LISTEN_FDNAMES)?);
+        let taken = without_token(count, names.as_bytes())?;
         let last = LISTEN_FDS_START + count as i32 - 1;
         let first = LISTEN_FDS_START + taken.index as i32;
-        let Some(token) = sys::inherited(first) else { return };
         // Above them all: one that was announced need not be open, and its number is not free.
-        let Ok(token) = sys::duplicate_above(token, last + 1) else { return };
+        let token = sys::duplicate_above(sys::inherited(first)?, last + 1).ok()?;
         for fd in first..last {
             let next = sys::inherited(fd + 1);
             if next.is_none_or(|next| sys::duplicate_onto(next, fd).is_err()) {
@@ -122,7 +125,6 @@ impl Host {
             }
         }
         drop(sys::adopt(last));
-        self.token_descriptor = Some(token);
         if count == 1 {
             for name in [env_vars::LISTEN_PID, env_vars::LISTEN_FDS, env_vars::LISTEN_FDNAMES] {
                 self.set(name, None);
@@ -131,6 +133,7 @@ impl Host {
             self.set(env_vars::LISTEN_FDS, Some((count - 1).to_string().into()));
             self.set(env_vars::LISTEN_FDNAMES, Some(OsString::from_vec(taken.names)));
         }
+        Some(token)
     }
 
     fn set(&mut self, name: &str, value: Option<OsString>) {

@@ -6,7 +6,8 @@
 //! what was typed, what it means, what the server says, what the command gets, and the command.
 //!
 //! ```text
-//! Host -> Args -> RunPlan -> Program located -> Source -> Snapshot -> EnvPlan -> ExecPlan -> execve, or supervise
+//! Host -> Args -> RunPlan -> Identity -> Program located -> Source -> Snapshot -> EnvPlan -> ExecPlan -> execve,
+//!     or supervise
 //! ```
 //!
 //! Modules import downward only; a test holds them to this order, top first:
@@ -25,6 +26,7 @@
 //! | `container` | `--container`: the engine's command line, the hand-over |
 //! | `exec` | locate COMMAND, become it or start it |
 //! | `files` | `--file`: sealed memory or a private mount |
+//! | `identity` | who COMMAND runs as |
 //! | `host` | the outside world, read once; hardening |
 //! | `env` | snapshot + inherited -> the command's environment |
 //! | `cache` | what is kept sealed on disk, if asked to |
@@ -58,6 +60,7 @@ mod files;
 mod generate;
 mod github_mask;
 mod host;
+mod identity;
 mod ids;
 mod plan;
 mod random;

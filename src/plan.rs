@@ -20,7 +20,9 @@ use crate::env::{self, EnvFile, Inherit, Naming, Policy, Selection, Template};
 use crate::env_vars;
 use crate::error::Error;
 use crate::host::Host;
+use crate::identity::Wanted;
 use crate::report::Verbosity;
+use crate::users::Owner;
 
 /// Everything a run will do.
 #[derive(Debug)]
@@ -33,6 +35,8 @@ pub struct RunPlan {
     /// Without it nothing is written anywhere.
     pub cache: Option<cache::Settings>,
     pub environment: Policy,
+    /// Who COMMAND runs as. Nothing with `--container`, whose inner copy asks for it in there.
+    pub identity: Wanted,
     pub dry_run: Option<DryRunFormat>,
     /// Stay beside the command instead of becoming it.
     pub supervision: Option<Supervision>,
@@ -82,8 +86,10 @@ impl RunPlan {
             None => None,
         };
         let github_mask = github_mask(&args, host, &mut warnings)?;
+        let identity = identity(&args)?;
         Ok(Self {
             servers,
+            identity: if container.is_some() { Wanted::default() } else { identity },
             supervision: supervision::of(&args)?,
             container,
             github_mask,
@@ -195,6 +201,19 @@ fn transport(args: &Args, host: &Host) -> Transport {
         no_proxy: either("no_proxy", "NO_PROXY"),
         fail_at_once: host.stderr_is_terminal,
     }
+}
+
+/// Who the command runs as: here, or in a container what its image runs.
+pub fn identity(args: &Args) -> Result<Wanted, Error> {
+    let user = args.user.as_deref().map(|text| {
+        Owner::parse(text).map_err(|problem| {
+            Error::usage(
+                format!("--user '{text}': {problem}"),
+                "for example --user nobody, --user web:tls or --user 1000:1000",
+            )
+        })
+    });
+    Ok(Wanted { user: user.transpose()?, no_new_privs: args.no_new_privs })
 }
 
 /// Which inherited variables go on: here, or in a container to what its image runs.

@@ -1,8 +1,8 @@
 //! The pipeline, one line a stage: each takes what the one before has made.
 
+use std::borrow::Cow;
 use std::ffi::OsString;
 
-use crate::api::Servers;
 use crate::cli::{Args, CommandLine, Parsed};
 use crate::config;
 use crate::container::{self, Mode, Prepared};
@@ -15,9 +15,9 @@ use crate::files::Files;
 use crate::generate;
 use crate::github_mask;
 use crate::host::Host;
+use crate::identity::Identity;
 use crate::plan::{self, RunPlan};
 use crate::report::{self, Phase, Report};
-use crate::snapshot::Snapshot;
 use crate::source::{Loaded, Source};
 use crate::supervise::{Command, Notify, Origin, Supervised};
 use crate::token::TokenText;
@@ -68,10 +68,11 @@ fn stages(args: Args, token: Option<TokenText>, mut host: Host, report: &Report)
     let env_files = config::env_files(&args.env_file, deadline)?;
     let mut plan = RunPlan::new(args, tokens, env_files, deadline, &host)?;
     report.warnings(&plan.warnings);
-    let program = exec::locate(plan.command.first(), host.var(env_vars::PATH))?;
+    let identity = Identity::look_up(&plan.identity, plan.deadline)?;
+    let (program, no_rights) = locate(&plan.command, &identity, plan.dry_run.is_some(), &host)?;
     // In a container they are its inner copy's to deliver.
     let here = if plan.container.is_some() { &[] } else { &plan.environment.files[..] };
-    let mut files = Files::prepare(here, plan.dry_run.is_some(), plan.deadline)?;
+    let mut files = Files::prepare(here, &identity, plan.dry_run.is_some(), plan.deadline)?;
     let container = match (plan.container.take(), &program) {
         (Some(typed), Some(program)) => {
             Some(typed.prepare(&program.path, &host.environment, &mut plan.deadline)?)
@@ -83,7 +84,7 @@ fn stages(args: Args, token: Option<TokenText>, mut host: Host, report: &Report)
     let (container, program) = match (container, program) {
         (Some(container), Some(program)) if container.mode == Mode::Token && plan.dry_run.is_none() => {
             let client = container.with_token([servers.identity.as_str(), servers.api.as_str()])?;
-            return Err(replace(program, client.command, &client.environment, report));
+            return Err(replace(program, client.command, &client.environment, None, report));
         }
         other => other,
     };
@@ -91,8 +92,12 @@ fn stages(args: Args, token: Option<TokenText>, mut host: Host, report: &Report)
     let Loaded { snapshot, link } = source.load()?;
     let token = source.into_token();
     report.phase(Phase::Resolve);
-    let inherited = container.as_ref().map_or(&host.environment, |container| &container.references);
-    let mut environment = EnvPlan::build(&snapshot, &plan.environment, inherited);
+    let inherited = match &container {
+        Some(container) => Cow::Borrowed(&container.references[..]),
+        None => identity.log_in(&host.environment),
+    };
+    let mut environment = EnvPlan::build(&snapshot, &plan.environment, &inherited);
+    environment.problems.splice(..0, no_rights);
     files.deliver(&mut environment);
     environment.check(&plan.command, host.limits);
     if container.is_none() {
@@ -114,43 +119,71 @@ fn stages(args: Args, token: Option<TokenText>, mut host: Host, report: &Report)
                 report::github_masks(&github_mask::lines(&environment))?;
             }
             let Some(supervision) = plan.supervision else {
+                let program = (program, Some(identity));
                 return Err(become_command(plan.command, program, &environment.variables, container, report));
             };
-            let exec = ExecPlan::new(program.clone(), plan.command.clone(), &environment.variables)?;
-            let (words, rules) = (plan.command.clone(), plan.environment.files.clone());
-            let command =
-                Command { program, words, files, rules, limits: host.limits, github_mask: plan.github_mask };
+            let (words, variables) = (plan.command.clone(), &environment.variables);
+            let exec = ExecPlan::new(program.clone(), words.clone(), variables, Some(identity.clone()))?;
+            let command = Command {
+                program,
+                identity,
+                words,
+                files,
+                rules: plan.environment.files.clone(),
+                limits: host.limits,
+                github_mask: plan.github_mask,
+            };
             let notify = Notify::new(&host);
-            let origin = Origin { plan, servers, token, link, inherited: host.environment };
+            let origin = Origin { plan, servers, token, link, inherited: inherited.into_owned() };
             Supervised { supervision, command, notify, origin, environment }.run(exec, report)
         }
-        (_, program) => show(&plan, &servers, program.as_ref(), &snapshot, &environment, report),
+        (_, program) => show(
+            DryRun {
+                plan: &plan,
+                servers: &servers,
+                program: program.as_ref(),
+                identity: &identity,
+                snapshot: &snapshot,
+                environment: &environment,
+            },
+            report,
+        ),
     }
 }
 
 /// In a container: becomes what its image runs, with the environment that the launcher outside gives.
 fn inner(args: Args, host: &Host, report: &Report) -> Result<Exit, Error> {
-    let program = exec::locate(args.command.first(), host.var(env_vars::PATH))?
-        .ok_or_else(|| Error::usage("no command was given", "this option is for --container alone"))?;
     let deadline = plan::deadline(&args, host)?;
-    let mut environment =
-        container::receive(&host.environment, &plan::inherit(&args), args.on_conflict, deadline)?;
+    let identity = Identity::look_up(&plan::identity(&args)?, deadline)?;
+    let (program, _) = locate(&args.command, &identity, false, host)?;
+    let program = program
+        .ok_or_else(|| Error::usage("no command was given", "this option is for --container alone"))?;
+    let inherited = identity.log_in(&host.environment);
+    let mut environment = container::receive(&inherited, &plan::inherit(&args), args.on_conflict, deadline)?;
     environment.check(&args.command, host.limits);
     report.warnings(&environment.warnings);
     no_problems(&mut environment, report)?;
-    Err(become_command(args.command, program, &environment.variables, None, report))
+    Err(become_command(args.command, (program, Some(identity)), &environment.variables, None, report))
+}
+
+/// Finds COMMAND as its user would. A dry run needs no right to be that user: that is one of its problems.
+fn locate(
+    command: &[OsString],
+    identity: &Identity,
+    dry_run: bool,
+    host: &Host,
+) -> Result<(Option<Program>, Option<Error>), Error> {
+    let locate = || exec::locate(command.first(), host.var(env_vars::PATH));
+    match identity.within(locate) {
+        Err(error) if dry_run => Ok((locate()?, Some(error))),
+        located => Ok((located??, None)),
+    }
 }
 
 /// Prints what would happen and ends as it would have ended.
-fn show(
-    plan: &RunPlan,
-    servers: &Servers,
-    program: Option<&Program>,
-    snapshot: &Snapshot,
-    environment: &EnvPlan,
-    report: &Report,
-) -> Result<Exit, Error> {
-    report::print(&DryRun { plan, servers, program, snapshot, environment }.render())?;
+fn show(found: DryRun<'_>, report: &Report) -> Result<Exit, Error> {
+    report::print(&found.render())?;
+    let environment = found.environment;
     environment.notices.iter().for_each(|text| report.dry_run_notice(text));
     environment.problems.iter().for_each(|problem| report.error(problem));
     Ok(environment.problems.first().map_or(Exit::Success, Error::exit))
@@ -171,20 +204,26 @@ fn no_problems(environment: &mut EnvPlan, report: &Report) -> Result<(), Error> 
 /// Returns only if we do not become it.
 fn become_command(
     command: Vec<OsString>,
-    program: Program,
+    (program, identity): (Program, Option<Identity>),
     variables: &[Variable],
     container: Option<Prepared>,
     report: &Report,
 ) -> Error {
-    let Some(container) = container else { return replace(program, command, variables, report) };
+    let Some(container) = container else { return replace(program, command, variables, identity, report) };
     match container.with_socket(variables, report) {
-        Ok(client) => replace(program, client.command, &client.environment, report),
+        Ok(client) => replace(program, client.command, &client.environment, None, report),
         Err(error) => error,
     }
 }
 
-fn replace(program: Program, command: Vec<OsString>, environment: &[Variable], report: &Report) -> Error {
-    match ExecPlan::new(program, command, environment) {
+fn replace(
+    program: Program,
+    command: Vec<OsString>,
+    environment: &[Variable],
+    identity: Option<Identity>,
+    report: &Report,
+) -> Error {
+    match ExecPlan::new(program, command, environment, identity) {
         Ok(exec) => {
             report.phase(Phase::Exec);
             exec.replace()

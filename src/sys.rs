@@ -5,6 +5,7 @@
 //! what was inherited could not be known afterwards. [`end_on_signal`] runs inside a signal handler.
 #![allow(unsafe_code)]
 
+mod credentials;
 mod descriptors;
 mod exec;
 mod process;
@@ -18,9 +19,10 @@ use std::sync::atomic::{AtomicPtr, AtomicU8, AtomicU64, Ordering::Relaxed};
 
 use zeroize::{Zeroize, Zeroizing};
 
+pub use credentials::{Credentials, Refused, Step};
 pub use descriptors::{adopt, duplicate_above, duplicate_onto, inherited, is_mount_point};
 pub use process::{has_ended, in_background, open_process, peer_process};
-pub use spawn::{EnvString, Image, NotSpawned, PidVariable, execve, spawn};
+pub use spawn::{EnvString, Image, NotSpawned, NotStarted, PidVariable, execve, spawn};
 pub use supervise::{
     Change, Received, adopt_orphans, die_of, let_go_of_inherited, next_change, next_signal, send,
     signals_as_data, stop, was_ignored,

@@ -69,6 +69,7 @@ impl Error {
             | Self::Pointer { .. }
             | Self::Required { .. }
             | Self::UnknownUser { .. }
+            | Self::User { .. }
             | Self::FileDirectory { .. }
             | Self::PrivateMount { .. }
             | Self::FileOwner { .. }

@@ -44,7 +44,11 @@ impl Error {
             Self::UnknownUser { .. } => {
                 "names are looked up in /etc/passwd and /etc/group only; a number needs no entry there".into()
             }
-            Self::FileDirectory { .. } => "path= needs a directory that is empty, or that can be created".into(),
+            Self::User { hint, .. } => (*hint).into(),
+            Self::FileDirectory { .. } => {
+                "path= needs a directory that is empty, or that can be created, and that the command's user may enter"
+                    .into()
+            }
             Self::PrivateMount { .. } => {
                 "path= needs CAP_SYS_ADMIN, as root has it; without path= the file is a descriptor and needs no right".into()
             }

@@ -96,6 +96,19 @@ impl Mount {
         &self.path
     }
 
+    /// Whether we may enter it. Asked by a thread that has COMMAND's rights.
+    pub fn check_entry(&self) -> Result<(), Error> {
+        let Some(directory) = &self.directory else { return Ok(()) };
+        let entered = fs::metadata(self.path.join(".")).and_then(|seen| {
+            let same = seen.dev() == directory.metadata()?.dev();
+            if same { Ok(()) } else { Err(Errno::ESTALE.into()) }
+        });
+        entered.map_err(|cause| Error::FileDirectory {
+            directory: self.path.clone(),
+            problem: format!("the command's user cannot enter it: {cause}"),
+        })
+    }
+
     /// A new file, which nobody but us can open yet, and which has its name by [`Mount::put`] only: in the
     /// place of the one that is there, all at once.
     pub fn create(&self, name: &OsStr) -> Option<io::Result<File>> {

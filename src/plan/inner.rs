@@ -70,11 +70,16 @@ pub fn inner(mode: Mode, args: &Args, host: &Host) -> Result<Inner, Error> {
         keep,
         unset,
         on_conflict,
+        // Of the command inside, where the names are looked up too.
+        user,
+        no_new_privs,
         allow_core,
         quiet,
         verbose,
     } = args;
     let mut inner = Travelling::default();
+    inner.values("--user", user);
+    inner.flag("--no-new-privs", *no_new_privs);
     inner.flag("--allow-core", *allow_core);
     inner.flag("--quiet", *quiet);
     inner.flag("--verbose", *verbose > 0);

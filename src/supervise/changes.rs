@@ -11,6 +11,7 @@ use crate::env::{EnvPlan, FileRule, Limits};
 use crate::error::Error;
 use crate::exec::{ExecPlan, Program};
 use crate::files::Files;
+use crate::identity::Identity;
 use crate::{github_mask, report};
 
 /// For the names of owners, which are read from files of this machine.
@@ -19,6 +20,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// Everything about the command that outlives one environment.
 pub struct Command {
     pub program: Program,
+    pub identity: Identity,
     pub words: Vec<OsString>,
     pub files: Files,
     pub rules: Vec<FileRule>,
@@ -50,7 +52,8 @@ impl Changes {
     /// Writes its files, and makes it ready to be started with.
     pub fn deliver(&mut self, mut environment: EnvPlan) -> Result<ExecPlan, Error> {
         let command = &mut self.command;
-        command.files.prepare_again(&command.rules, Deadline::new(Instant::now(), PATIENCE))?;
+        let deadline = Deadline::new(Instant::now(), PATIENCE);
+        command.files.prepare_again(&command.rules, &command.identity, deadline)?;
         command.files.deliver(&mut environment);
         environment.check(&command.words, command.limits);
         if !environment.problems.is_empty() {
@@ -59,7 +62,8 @@ impl Changes {
         if command.github_mask {
             report::github_masks(&github_mask::lines(&environment))?;
         }
-        ExecPlan::new(command.program.clone(), command.words.clone(), &environment.variables)
+        let (program, identity) = (command.program.clone(), Some(command.identity.clone()));
+        ExecPlan::new(program, command.words.clone(), &environment.variables, identity)
     }
 
     pub fn delivered(&mut self) {

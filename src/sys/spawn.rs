@@ -10,6 +10,7 @@ use std::io::{self, Read, Write};
 use std::os::fd::{AsRawFd, RawFd};
 use std::ptr;
 
+use super::credentials::{Credentials, Refused};
 use super::exec::restore_inherited;
 
 /// `NAME=` and the number of whatever process the program will be.
@@ -60,6 +61,8 @@ pub struct Image<'a> {
     pub path: &'a CStr,
     pub argv: &'a [&'a CStr],
     pub environment: &'a [EnvString<'a>],
+    /// Who it runs as, if not as we do.
+    pub credentials: Option<&'a Credentials>,
 }
 
 /// The same with vectors of pointers; nothing has to be allocated from here on.
@@ -67,6 +70,8 @@ struct Ready<'a> {
     image: &'a Image<'a>,
     argv: Vec<*const c_char>,
     environment: Vec<*const c_char>,
+    /// A copy, because to apply them writes to them.
+    credentials: Option<Credentials>,
 }
 
 impl<'a> Ready<'a> {
@@ -76,7 +81,13 @@ impl<'a> Ready<'a> {
             image,
             argv: image.argv.iter().map(|text| text.as_ptr()).chain(end).collect(),
             environment: image.environment.iter().map(EnvString::pointer).chain(end).collect(),
+            credentials: image.credentials.cloned(),
         }
+    }
+
+    /// Last, for until here we need what we may and the program may not.
+    fn change_user(&mut self) -> Result<(), Refused> {
+        self.credentials.as_mut().map_or(Ok(()), Credentials::apply)
     }
 
     /// Returns only when the kernel refuses.
@@ -94,12 +105,24 @@ impl<'a> Ready<'a> {
 }
 
 /// Becomes this program. Returns only when the kernel refuses, with the reason.
-pub fn execve(image: &Image<'_>) -> io::Error {
-    Ready::new(image).execute();
+pub fn execve(image: &Image<'_>) -> NotStarted {
+    let mut ready = Ready::new(image);
+    if let Err(refused) = ready.change_user() {
+        return NotStarted::Refused(refused);
+    }
+    ready.execute();
     let error = io::Error::last_os_error();
     // We still have to say so: a write to a closed pipe must be an error, not our death.
     super::set_disposition(libc::SIGPIPE, libc::SIG_IGN);
-    error
+    NotStarted::Exec(error)
+}
+
+/// Why a process did not become the program.
+#[derive(Debug)]
+pub enum NotStarted {
+    /// It could not become its user, or not wholly.
+    Refused(Refused),
+    Exec(io::Error),
 }
 
 /// Why no program runs.
@@ -108,14 +131,14 @@ pub enum NotSpawned {
     /// There is no process.
     Fork(io::Error),
     /// There was one, which could not become the program.
-    Exec(io::Error),
+    Program(NotStarted),
 }
 
 /// Starts this program as a child in a process group of its own. It waits for `before_exec`, which is
 /// given its number, so that whatever depends on that is settled before its first instruction. The
 /// signals that the caller has blocked stay blocked until then.
 pub fn spawn(image: &Image<'_>, before_exec: impl FnOnce(i32)) -> Result<i32, NotSpawned> {
-    let ready = Ready::new(image);
+    let mut ready = Ready::new(image);
     // All four are closed by exec, which is how the parent learns that it succeeded.
     let (go_ahead, mut start) = io::pipe().map_err(NotSpawned::Fork)?;
     let (mut failure, report) = io::pipe().map_err(NotSpawned::Fork)?;
@@ -127,7 +150,7 @@ pub fn spawn(image: &Image<'_>, before_exec: impl FnOnce(i32)) -> Result<i32, No
         0 => unsafe {
             // With this end open it would never learn that we are gone.
             libc::close(start.as_raw_fd());
-            become_child(&ready, parent, go_ahead.as_raw_fd(), report.as_raw_fd())
+            become_child(&mut ready, parent, go_ahead.as_raw_fd(), report.as_raw_fd())
         },
         child => child,
     };
@@ -137,31 +160,46 @@ pub fn spawn(image: &Image<'_>, before_exec: impl FnOnce(i32)) -> Result<i32, No
     before_exec(child);
     // Whoever has been killed meanwhile tells by its status.
     let _ = start.write_all(&[1]);
-    let mut errno = [0; size_of::<c_int>()];
-    match failure.read_exact(&mut errno) {
-        Err(_) => Ok(child),
-        Ok(()) => {
-            // SAFETY: a child of ours that is about to end; no status is asked for.
-            unsafe { libc::waitpid(child, ptr::null_mut(), 0) };
-            Err(NotSpawned::Exec(io::Error::from_raw_os_error(c_int::from_ne_bytes(errno))))
-        }
+    let mut told = [0; TOLD];
+    if failure.read_exact(&mut told).is_err() {
+        return Ok(child);
     }
+    // SAFETY: a child of ours that is about to end; no status is asked for.
+    unsafe { libc::waitpid(child, ptr::null_mut(), 0) };
+    let (step, errno) = told.split_at(size_of::<c_int>());
+    let [step, errno] = [step, errno].map(|bytes| bytes.try_into().map_or(0, c_int::from_ne_bytes));
+    Err(NotSpawned::Program(match Refused::from_numbers([step, errno]) {
+        Some(refused) => NotStarted::Refused(refused),
+        None => NotStarted::Exec(io::Error::from_raw_os_error(errno)),
+    }))
 }
+
+/// What a child tells that could not become the program: the numbers of the step that was refused, or of
+/// none and the error of exec.
+const TOLD: usize = size_of::<[c_int; 2]>();
+const NO_STEP: c_int = -1;
 
 /// # Safety
 /// Only in the child of a fork.
-unsafe fn become_child(ready: &Ready<'_>, parent: u32, go_ahead: RawFd, report: RawFd) -> ! {
+unsafe fn become_child(ready: &mut Ready<'_>, parent: u32, go_ahead: RawFd, report: RawFd) -> ! {
     // SAFETY: system calls with numbers and with buffers of the sizes named.
     unsafe {
         let mut byte = 0_u8;
         if libc::read(go_ahead, (&raw mut byte).cast(), 1) == 1 {
-            // Who it runs as is changed here, before the next call: a change of ids takes that back.
-            libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
-            // Too late for the signal if that has happened already.
-            if libc::getppid() as u32 == parent {
-                ready.execute();
-                let errno = *libc::__errno_location();
-                libc::write(report, (&raw const errno).cast(), size_of::<c_int>());
+            let told = match ready.change_user() {
+                Err(refused) => Some(refused.to_numbers()),
+                Ok(()) => {
+                    // After the ids, whose change takes it back (prctl(2)).
+                    libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
+                    // Too late for the signal if that has happened already.
+                    (libc::getppid() as u32 == parent).then(|| {
+                        ready.execute();
+                        [NO_STEP, *libc::__errno_location()]
+                    })
+                }
+            };
+            if let Some(told) = told {
+                libc::write(report, told.as_ptr().cast(), TOLD);
             }
         }
         libc::_exit(127)

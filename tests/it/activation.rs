@@ -110,6 +110,36 @@ fn the_token_is_taken_out_even_if_another_source_wins() {
     assert_eq!(arrived(launch), expected(&[(3, "A")], &variables));
 }
 
+/// One that is named twice is one too many, and nobody else's either.
+#[test]
+fn a_second_token_is_taken_out_too() {
+    let scenario = scenario();
+    let launch = activated(scenario.launch_without_token(), "bws-access-token:http:bws-access-token")
+        .descriptor(3, file_at_start(&scenario.token))
+        .descriptor(4, file("A"))
+        .descriptor(5, file_at_start("0.other"));
+    let variables = ["LISTEN_FDNAMES=http", "LISTEN_FDS=1", "LISTEN_PID=self"];
+    assert_eq!(arrived(launch), expected(&[(3, "A")], &variables));
+    let launch = activated(scenario.launch_without_token(), "bws-access-token:bws-access-token")
+        .descriptor(3, file_at_start(&scenario.token))
+        .descriptor(4, file_at_start("0.other"));
+    assert_eq!(arrived(launch), expected(&[], &[]));
+}
+
+/// `OpenFile=` opened it as root; the service gets its own sockets, and could not open it again.
+#[test]
+#[ignore = "needs root"]
+fn with_another_user_the_sockets_stay_and_the_token_does_not() {
+    let scenario = scenario();
+    let launch = activated(scenario.launch_without_token(), "http:bws-access-token:https")
+        .option("--user=4242:4343")
+        .descriptor(3, file("A"))
+        .descriptor(4, file_at_start(&scenario.token))
+        .descriptor(5, file("B"));
+    let variables = ["LISTEN_FDNAMES=http:https", "LISTEN_FDS=2", "LISTEN_PID=self"];
+    assert_eq!(arrived(launch), expected(&[(3, "A"), (4, "B")], &variables));
+}
+
 #[test]
 fn the_token_does_not_stay_where_a_socket_is_missing() {
     let scenario = scenario();

@@ -54,6 +54,20 @@ fn what_is_sent_is_set() {
     assert!(!text.contains("BWS_"), "{text}");
 }
 
+/// Looked up in here, where there is no passwd.
+#[test]
+#[ignore = "needs root"]
+fn the_command_inside_is_another_user() {
+    let outcome = inner(&frame(&[("ONE", "1")]), false, &["--user", "4242:4343", "--no-new-privs"]);
+    let text = outcome.succeeded().text();
+    for line in ["export ONE='1'", "export HOME='/'"] {
+        assert!(text.lines().any(|shown| shown == line), "{line}: {text}");
+    }
+    // Before anything is taken from the socket.
+    let unknown = Launch::new().options(["--container-inner", "--user", "no-such"]).command(["true"]).run();
+    unknown.failed_with(125, "unknown-user");
+}
+
 #[test]
 #[ignore = "needs root"]
 fn what_is_no_environment() {

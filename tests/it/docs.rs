@@ -24,8 +24,9 @@ const NOT_RUN: [(&str, &str); 3] = [
     ("cargo run --example quickstart\n", "builds this package, which runs this test"),
 ];
 
-/// Blocks that take the right to mount: where they would make directories is a directory of their own.
-const NEEDS_ROOT: [&str; 1] = ["bws-exec --file TLS_KEY=web/TLS_KEY,path="];
+/// Blocks that take rights: to be another user, to mount. Where they would make directories is a directory
+/// of their own.
+const NEEDS_ROOT: [&str; 2] = ["bws-exec --file TLS_KEY=web/TLS_KEY,path=", "bws-exec --user "];
 
 /// Its blocks are for a machine with systemd: [`crate::systemd_docs`] runs them in one.
 pub const IN_A_MACHINE: &str = "systemd.md";
@@ -117,6 +118,8 @@ impl World {
             (SENTRY_DSN, dsn.to_string()),
         ];
         let world = Self { scenario, directory: tempfile::tempdir().unwrap(), ids };
+        // Another user may enter; what is private in it has its own mode.
+        fs::set_permissions(world.directory.path(), fs::Permissions::from_mode(0o755)).unwrap();
         world.grant("legacy-token", &[legacy]);
         world.write("token", &world.scenario.token);
         world.write("local.env", "PORT=8081\n");
@@ -161,7 +164,7 @@ impl World {
     /// writes a program, what another one forks has it open too, and then it cannot be executed (ETXTBSY).
     fn stand_ins(&self) {
         let vault = &self.scenario.vault;
-        let mut script = String::from("umask 077; mkdir bin; ");
+        let mut script = String::from("umask 022; mkdir bin; ");
         let mut program = |path: &str, text: &str| {
             write!(script, "printf '%s\\n' '#!/bin/sh' '{text}' >{path}; chmod +x {path}; ").unwrap();
         };
@@ -299,7 +302,8 @@ fn the_documented_fields_of_a_dry_run_are_its_fields() {
     // From the server, then from the copy.
     for options in [&[][..], &["--offline"]] {
         let launch = scenario.launch().option("--cache-dir").option(cache.path()).options(options);
-        let launch = launch.options(["--only=ONE", "--only=PATH", "--file=F=OTHER", "--dry-run=json"]);
+        let launch =
+            launch.options(["--only=ONE", "--only=PATH", "--file=F=OTHER", "--user=0:0", "--dry-run=json"]);
         let outcome = launch.command(["true"]).run();
         fields(&serde_json::from_slice(&outcome.stdout).unwrap(), "", &mut shown);
     }

@@ -20,7 +20,7 @@ fn refused(scenario: &Scenario, options: &[&str], slug: &str, message: &str, hin
 }
 
 /// A launch by somebody without any rights, from a place where everybody may read.
-fn as_nobody() -> (TempDir, Launch) {
+pub fn as_nobody() -> (TempDir, Launch) {
     let directory = tempfile::tempdir().unwrap();
     fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o755)).unwrap();
     let launch = Launch::new().env("BWS_ACCESS_TOKEN", "none is needed");
@@ -130,7 +130,7 @@ fn directories_that_cannot_be_used() {
     let place = directory.path().display();
     fs::write(directory.path().join("file"), "").unwrap();
     let scenario = Scenario::new();
-    let hint = "path= needs a directory that is empty, or that can be created";
+    let hint = "path= needs a directory that is empty, or that can be created, and that the command's user may enter";
     for (path, used, problem) in [
         ("key", "", "it is not empty"),
         ("file", "", "it is not empty"),

@@ -42,7 +42,12 @@ fn run(launch: Launch, conditions: Vec<libc::sock_filter>, errno: i32) -> Outcom
 
 /// Runs with a system call that is not permitted.
 pub fn without_system_call(launch: Launch, number: libc::c_long) -> Outcome {
-    run(launch, only_if(NUMBER, number as u32, 1).to_vec(), libc::EPERM)
+    with_answer(launch, number, libc::EPERM)
+}
+
+/// The kernel gives this error for this system call; 0 is a success that did nothing.
+pub fn with_answer(launch: Launch, number: libc::c_long, errno: i32) -> Outcome {
+    run(launch, only_if(NUMBER, number as u32, 1).to_vec(), errno)
 }
 
 /// Runs with a question about sockets that fails in this way.
