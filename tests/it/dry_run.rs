@@ -100,6 +100,8 @@ fn json_field_by_field() {
     let expected = json!({
         "version": 1,
         "command": "/usr/bin/true",
+        "user": null,
+        "no_new_privs": false,
         "identity_url": format!("{}/", scenario.vault.identity_url()),
         "api_url": format!("{}/", scenario.vault.api_url()),
         "snapshot": { "from": "server" },
