@@ -71,7 +71,9 @@ fn the_command_has_the_foreground_and_ctrl_c_reaches_it_once() {
     running.signal(libc::SIGUSR1);
     recorder.wait_for("10", 1);
     assert_eq!(recorder.signals(), [2, 2, 2, 3, 28, 10]);
-    assert_eq!(terminal.everything(), "^C^C^C^\\");
+    // The terminal drops what it has not shown yet when it sends a signal.
+    let said = terminal.everything().replace("^C", "").replace("^\\", "");
+    assert_eq!(said, "", "but for the keys nothing was written to it");
 }
 
 /// As the entrypoint of `docker run -it`: there is no shell that could continue it.
@@ -168,9 +170,12 @@ fn a_shell_as_the_command() {
 #[test]
 fn in_a_pipeline_whoever_reads_gets_the_terminal() {
     let shell = Shell::start();
-    let ask = "stty -echo </dev/tty; read line </dev/tty; stty echo </dev/tty; echo \"got:$line\"";
+    let ask =
+        "stty -echo </dev/tty; read line </dev/tty; stty echo </dev/tty; echo \"got:$line\"; touch asked";
+    // Its output is at an end, and it goes on.
+    let long = "stay sh -c 'echo piped; exec >&-; until [ -e asked ]; do sleep 0.01; done' | ask";
     script(&shell.path().join("ask"), &format!("#!/bin/sh\ncat\n{ask}\n"));
-    for pipeline in ["stay echo piped | ask", "echo piped | stay ask", "stay echo piped | stay ask"] {
+    for pipeline in [long, "stay echo piped | ask", "echo piped | stay ask", "stay echo piped | stay ask"] {
         shell.types(pipeline);
         shell.terminal.shows("piped\r\n");
         shell.terminal.types("typed\n");
