@@ -1,7 +1,7 @@
 //! What is looked for, ready to be looked for at every place of a text.
 
-use std::cmp::Reverse;
 use std::fmt;
+use std::ops::Range;
 
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
@@ -17,10 +17,12 @@ const FILTER: usize = 1 << 18;
 /// All forms of all values, wiped when dropped.
 #[derive(Zeroize, ZeroizeOnDrop)]
 pub struct Patterns {
-    /// By their first bytes; of the same first bytes, the longest first.
+    /// Sorted.
     texts: Vec<SecretValue>,
-    /// Those first bytes, big-endian, so that their order is that of the texts.
+    /// Their first bytes, big-endian, so that their order is that of the texts.
     keys: Vec<u32>,
+    /// For each text the longest other one that it begins with.
+    shorter: Vec<Option<usize>>,
     /// One bit for each hash that a key has.
     filter: Box<[u64; FILTER / 64]>,
     longest: usize,
@@ -42,16 +44,16 @@ impl Patterns {
         values.into_iter().for_each(|value| forms.add(value));
         let mut texts: Vec<SecretValue> = forms.into_texts().collect();
         // EXPOSE: into the index, which is wiped too.
-        let order = |text: &SecretValue| (key(text.expose()), Reverse(text.expose().len()));
-        texts.sort_unstable_by_key(order);
+        texts.sort_unstable_by(|one, other| one.expose().cmp(other.expose()));
         let keys: Vec<u32> = texts.iter().filter_map(|text| key(text.expose())).collect();
+        let shorter = shorter(&texts);
         let mut filter = Box::new([0; FILTER / 64]);
         for key in &keys {
             let bit = hash(key.swap_bytes());
             filter[bit / 64] |= 1 << (bit % 64);
         }
         let longest = texts.iter().map(|text| text.expose().len()).max().unwrap_or_default();
-        Self { texts, keys, filter, longest }
+        Self { texts, keys, shorter, filter, longest }
     }
 
     /// Bytes of the longest one.
@@ -98,36 +100,58 @@ impl Patterns {
 
     /// What stands at the beginning of `text`. If there is `more` to come, the beginning of a longer pattern
     /// counts for more than a shorter one as a whole.
+    ///
+    /// By two binary searches, for many values may begin as ordinary text does: `https://`, `-----BEGIN`.
     pub fn at(&self, text: &[u8], more: bool) -> At {
-        for pattern in self.alike(text) {
-            // EXPOSE: compared.
-            let pattern = pattern.expose();
-            if text.starts_with(pattern) {
-                return At::Pattern(pattern.len());
+        let range = self.alike(text);
+        // EXPOSE: compared.
+        let next =
+            range.start + self.texts[range.clone()].partition_point(|pattern| pattern.expose() <= text);
+        let pattern = |index: usize| self.texts[index].expose();
+        // What begins with `text` comes right after it.
+        if more && range.end > next && pattern(next).starts_with(text) {
+            return At::Beginning;
+        }
+        // Whatever stands between a beginning of `text` and `text` begins so too: the longest one is the last
+        // pattern, or one that it begins with.
+        let mut longest = (next > range.start).then(|| next - 1);
+        while let Some(index) = longest {
+            if text.starts_with(pattern(index)) {
+                return At::Pattern(pattern(index).len());
             }
-            if more && pattern.starts_with(text) {
-                return At::Beginning;
-            }
+            longest = self.shorter[index];
         }
         At::Nothing
     }
 
     /// The length of the shortest pattern with which `text` begins, or which begins with `text`.
     pub fn shortest(&self, text: &[u8]) -> Option<usize> {
-        let patterns = self.alike(text).iter().map(SecretValue::expose);
+        let patterns = self.texts[self.alike(text)].iter().map(SecretValue::expose);
         patterns.filter(|p| text.starts_with(p) || p.starts_with(text)).map(<[u8]>::len).min()
     }
 
     /// The patterns whose first bytes are those of `text`, as far as it goes.
-    fn alike(&self, text: &[u8]) -> &[SecretValue] {
+    fn alike(&self, text: &[u8]) -> Range<usize> {
         let known = text.len().min(KEY);
         let [mut low, mut high] = [[0; KEY], [0xff; KEY]];
         low[..known].copy_from_slice(&text[..known]);
         high[..known].copy_from_slice(&text[..known]);
         let from = self.keys.partition_point(|key| *key < u32::from_be_bytes(low));
-        let to = self.keys.partition_point(|key| *key <= u32::from_be_bytes(high));
-        &self.texts[from..to]
+        from..self.keys.partition_point(|key| *key <= u32::from_be_bytes(high))
     }
+}
+
+/// For each of these sorted texts the longest other one that it begins with.
+fn shorter(texts: &[SecretValue]) -> Vec<Option<usize>> {
+    let mut shorter: Vec<Option<usize>> = Vec::with_capacity(texts.len());
+    for (index, text) in texts.iter().enumerate() {
+        let mut before = index.checked_sub(1);
+        while let Some(other) = before.filter(|other| !text.expose().starts_with(texts[*other].expose())) {
+            before = shorter[other];
+        }
+        shorter.push(before);
+    }
+    shorter
 }
 
 fn key(text: &[u8]) -> Option<u32> {
