@@ -176,7 +176,7 @@ pub struct Args {
         help_heading = PROCESS
     )]
     pub watch: Option<Duration>,
-    /// With --watch: restart the command, end with code 75, or send a signal:NAME [default: restart]
+    /// With --watch: restart, exit (with code 75) or signal:NAME [default: restart]
     #[arg(long, value_name = "WHAT", help_heading = PROCESS)]
     pub on_change: Option<String>,
     /// When we stay: time from SIGTERM to SIGKILL, 0 for never [default: 10s]

@@ -213,6 +213,10 @@ pub static GROUPS: [Group; 3] = [
                 "usage",
                 "The command line, or a variable that stands for an option, is wrong. The hint says what to type.",
             ),
+            (
+                "user",
+                "The command cannot become its --user, or not wholly. Start as root, or with CAP_SETUID and CAP_SETGID.",
+            ),
             ("variable-too-large", "One variable exceeds what the kernel allows. Deliver it by --file."),
             (
                 "web-page",

@@ -43,7 +43,11 @@ mod errors_network;
 mod errors_proxy;
 mod errors_references;
 mod errors_server;
+<<<<<<< HEAD
 mod errors_user;
+=======
+mod errors_supervise;
+>>>>>>> work-init
 mod fault_table;
 mod files;
 mod files_exchanged;
@@ -67,9 +71,9 @@ mod smoke;
 mod standard_streams;
 mod static_binary;
 mod supervise;
+mod supervise_memory;
 mod supervise_processes;
 mod supervise_signals;
-mod supervise_start;
 mod supervise_terminal;
 mod systemd_contracts;
 mod systemd_docs;
