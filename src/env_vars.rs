@@ -54,7 +54,7 @@ pub const SSL_CERT_FILE: &str = "SSL_CERT_FILE";
 pub const SSL_CERT_DIR: &str = "SSL_CERT_DIR";
 
 /// What is read of the environment, as the man page lists it, and `--help` by name.
-pub static READ: [(&str, &str); 22] = [
+pub static READ: [(&str, &str); 26] = [
     (ACCESS_TOKEN, "The access token. Its memory is overwritten as the first thing."),
     (ACCESS_TOKEN_FILE, "A file that holds the access token."),
     (SERVER_URL, "As --server-url."),
@@ -84,6 +84,17 @@ pub static READ: [(&str, &str); 22] = [
         "Where --container looks for the engine, as its client does. For podman: CONTAINER_HOST and \
          CONTAINER_CONNECTION.",
     ),
+    (
+        NOTIFY_SOCKET,
+        "With SYSTEMD_EXEC_PID: where a launcher that stays tells systemd which process is the service. \
+         WATCHDOG_PID and LISTEN_PID are rewritten for it.",
+    ),
+    (
+        JOURNAL_STREAM,
+        "Whether standard error is the journal, where the helper of --container may go on speaking.",
+    ),
+    (GITHUB_ACTIONS, "Whether --github-mask has somebody to tell."),
+    (LOGNAME, "With HOME and USER: set to the user's by --user."),
     (XDG_RUNTIME_DIR, "Where --container makes its directory, if that is in memory."),
 ];
 

@@ -43,11 +43,8 @@ mod errors_network;
 mod errors_proxy;
 mod errors_references;
 mod errors_server;
-<<<<<<< HEAD
-mod errors_user;
-=======
 mod errors_supervise;
->>>>>>> work-init
+mod errors_user;
 mod fault_table;
 mod files;
 mod files_exchanged;
