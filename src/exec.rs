@@ -6,6 +6,7 @@ pub use locate::{Program, locate};
 
 use std::ffi::{CStr, CString, OsString};
 use std::ops::Range;
+use std::os::fd::RawFd;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::PathBuf;
 
@@ -108,8 +109,8 @@ impl ExecPlan {
 
     /// Starts COMMAND beside us, as often as wished, and gives its number, which `before_exec` is told
     /// before its first instruction.
-    pub fn spawn(&self, before_exec: impl FnOnce(i32)) -> Result<i32, Error> {
-        self.with_image(|image| sys::spawn(image, before_exec))?.map_err(|error| match error {
+    pub fn spawn(&self, streams: &[(RawFd, RawFd)], before_exec: impl FnOnce(i32)) -> Result<i32, Error> {
+        self.with_image(|image| sys::spawn(image, streams, before_exec))?.map_err(|error| match error {
             NotSpawned::Fork(cause) => Error::Spawn { cause },
             NotSpawned::Program(cause) => self.refused(cause),
         })

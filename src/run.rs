@@ -104,7 +104,7 @@ fn stages(args: Args, token: Option<TokenText>, mut host: Host, report: &Report)
         environment.warnings.extend(container::stored_by_engine(&plan.command, &environment.variables));
     }
     report.warnings(&environment.warnings);
-    if plan.github_mask {
+    if plan.github_mask || plan.supervision.is_some_and(|supervision| supervision.mask) {
         let unmasked = github_mask::unmasked(&environment);
         let notices: Vec<_> =
             unmasked.map(|name| format!("the value of '{name}' is too short to be masked")).collect();

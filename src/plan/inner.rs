@@ -41,6 +41,7 @@ pub fn inner(mode: Mode, args: &Args, host: &Host) -> Result<Inner, Error> {
         init: _,
         watch: _,
         on_change: _,
+        mask: _,
         kill_after: _,
         signal_group: _,
         // The directory is one of this machine.

@@ -1,4 +1,4 @@
-//! `--init` and `--watch`: to stay beside the command, and how.
+//! `--init`, `--watch` and `--mask`: to stay beside the command, and how.
 
 use std::str::FromStr;
 use std::time::Duration;
@@ -19,6 +19,8 @@ pub struct Supervision {
     pub kill_after: Duration,
     /// `--signal-group`.
     pub signal_group: bool,
+    /// `--mask`.
+    pub mask: bool,
     /// `--watch`.
     pub watch: Option<Watching>,
 }
@@ -49,7 +51,8 @@ pub fn of(args: &Args) -> Result<Option<Supervision>, Error> {
             "for example: --watch=5m --on-change restart",
         ));
     }
-    let staying = [args.watch.map(|_| "--watch"), args.init.then_some("--init")];
+    let staying =
+        [args.watch.map(|_| "--watch"), args.mask.then_some("--mask"), args.init.then_some("--init")];
     let Some(staying) = staying.into_iter().flatten().next() else {
         let alone = [args.kill_after.map(|_| "--kill-after"), args.signal_group.then_some("--signal-group")];
         return match alone.into_iter().flatten().next() {
@@ -63,6 +66,9 @@ pub fn of(args: &Args) -> Result<Option<Supervision>, Error> {
     if args.container.is_some() || args.container_inner {
         let hint = match staying {
             "--init" => "use the engine's own: docker run --init, podman run --init",
+            "--mask" => {
+                "make bws-exec the image's entrypoint and give it --mask there; see docs/containers.md"
+            }
             _ => "make bws-exec the image's entrypoint and give it --watch there; see docs/containers.md",
         };
         return Err(Error::usage(
@@ -86,10 +92,18 @@ pub fn of(args: &Args) -> Result<Option<Supervision>, Error> {
         let on_change = args.on_change.as_deref().map(on_change).transpose()?.unwrap_or_default();
         Ok(Watching { interval, on_change })
     });
+    let watch = watch.transpose()?;
+    if args.mask && watch.is_some_and(|watch| matches!(watch.on_change, OnChange::Signal(_))) {
+        return Err(Error::usage(
+            "--mask learns no new values while the command runs, which --on-change signal may give it",
+            "use --on-change restart, or do without --mask",
+        ));
+    }
     Ok(Some(Supervision {
         kill_after: args.kill_after.unwrap_or(KILL_AFTER),
         signal_group: args.signal_group,
-        watch: watch.transpose()?,
+        mask: args.mask,
+        watch,
     }))
 }
 

@@ -50,17 +50,17 @@ impl Changes {
     }
 
     /// Writes its files, and makes it ready to be started with.
-    pub fn deliver(&mut self, mut environment: EnvPlan) -> Result<ExecPlan, Error> {
+    pub fn deliver(&mut self, environment: &mut EnvPlan) -> Result<ExecPlan, Error> {
         let command = &mut self.command;
         let deadline = Deadline::new(Instant::now(), PATIENCE);
         command.files.prepare_again(&command.rules, &command.identity, deadline)?;
-        command.files.deliver(&mut environment);
+        command.files.deliver(environment);
         environment.check(&command.words, command.limits);
         if !environment.problems.is_empty() {
             return Err(environment.problems.swap_remove(0));
         }
         if command.github_mask {
-            report::github_masks(&github_mask::lines(&environment))?;
+            report::github_masks(&github_mask::lines(environment))?;
         }
         let (program, identity) = (command.program.clone(), Some(command.identity.clone()));
         ExecPlan::new(program, command.words.clone(), &environment.variables, identity)

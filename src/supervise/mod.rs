@@ -7,11 +7,10 @@
 
 mod changes;
 mod machine;
-// Until the loop pumps by it.
-#[cfg_attr(not(test), expect(dead_code))]
-pub mod mask;
+mod mask;
 mod notify;
 mod pace;
+mod streams;
 mod supervisor;
 mod terminal;
 mod watcher;
@@ -63,7 +62,7 @@ impl Supervised {
     pub fn run(self, exec: ExecPlan, report: &Report) -> Result<Exit, Error> {
         let Self { supervision, command, notify, origin, environment } = self;
         let mut supervisor = Supervisor::new(supervision, notify, report)?;
-        supervisor.start(&exec)?;
+        supervisor.start(&exec, &environment)?;
         drop(exec);
         let changes = match supervision.watch {
             Some(watching) => Some(watch(watching, command, origin, &environment, report)?),

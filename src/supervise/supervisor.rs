@@ -1,13 +1,14 @@
 //! The loop: waits for events, asks the machine, and does what it says. It decides nothing.
 
 use std::os::fd::{AsFd, OwnedFd};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use super::changes::Changes;
 use super::machine::{self, Action, Event, Machine, Rules};
 use super::notify::Notify;
+use super::streams::{self, Outputs, Pipes, Pumps};
 use super::terminal::Terminal;
 use crate::env::EnvPlan;
 use crate::error::Error;
@@ -15,7 +16,7 @@ use crate::exec::ExecPlan;
 use crate::exit::Exit;
 use crate::plan::{OnChange, Supervision};
 use crate::report::{Phase, Report};
-use crate::sys::{self, Received};
+use crate::sys::{self, Change, Received};
 
 pub struct Supervisor<'a> {
     machine: Machine,
@@ -25,6 +26,14 @@ pub struct Supervisor<'a> {
     signal_group: bool,
     report: &'a Report,
     command: i32,
+    /// How it ended, while what it wrote is still on its way.
+    ended: Option<(Change, machine::Terminal)>,
+    /// Somebody has asked us to end. Then nobody waits for long for whoever does not read that.
+    asked_to_end: bool,
+    patience: Duration,
+    give_up: Option<Instant>,
+    outputs: Option<Outputs>,
+    pumps: Option<Pumps>,
     changes: Option<Changes>,
     /// What the command is to be started with after the next change.
     next: Option<EnvPlan>,
@@ -50,22 +59,32 @@ impl<'a> Supervisor<'a> {
             signal_group: settings.signal_group,
             report,
             command: 0,
+            ended: None,
+            asked_to_end: false,
+            patience: settings.kill_after,
+            give_up: None,
+            outputs: settings.mask.then(Outputs::take).transpose().map_err(|cause| Error::Spawn { cause })?,
+            pumps: None,
             changes: None,
             next: None,
             end: None,
         })
     }
 
-    pub fn start(&mut self, exec: &ExecPlan) -> Result<(), Error> {
+    pub fn start(&mut self, exec: &ExecPlan, environment: &EnvPlan) -> Result<(), Error> {
         match self.machine.on(Event::Begin, Instant::now()) {
-            Some(Action::Start) => self.spawn(exec),
+            Some(Action::Start) => self.spawn(exec, environment),
             _ => Ok(()),
         }
     }
 
-    fn spawn(&mut self, exec: &ExecPlan) -> Result<(), Error> {
+    fn spawn(&mut self, exec: &ExecPlan, environment: &EnvPlan) -> Result<(), Error> {
+        let fault = |cause| Error::Spawn { cause };
+        let pipes =
+            self.outputs.as_ref().map(|outputs| outputs.pipes(environment)).transpose().map_err(fault)?;
+        let streams = pipes.as_ref().map(Pipes::streams).unwrap_or_default();
         let mut child = 0;
-        let started = exec.spawn(|pid| {
+        let started = exec.spawn(&streams::numbers(&streams), |pid| {
             child = pid;
             if let Some(terminal) = self.terminal.as_ref().filter(|terminal| terminal.is_for_us_alone()) {
                 terminal.give(pid);
@@ -79,6 +98,8 @@ impl<'a> Supervisor<'a> {
             self.command_is_gone();
         }
         self.report.phase(Phase::Spawn { pid: started? });
+        drop(streams);
+        self.pumps = pipes.map(Pipes::pump).transpose().map_err(fault)?;
         Ok(())
     }
 
@@ -93,14 +114,23 @@ impl<'a> Supervisor<'a> {
                 // What we did ourselves: a write to a status descriptor that nobody reads any more.
                 if sender != std::process::id() {
                     self.tell(Event::Signal(signal));
+                    self.asked_to_end |= [libc::SIGTERM, libc::SIGINT].contains(&signal);
+                    self.hurry();
                 }
             }
             while let Some((pid, change)) = sys::next_change() {
                 // Others are orphans that were left to us. They are gone now, and that is all.
                 if pid == self.command {
                     let holder = self.terminal.as_ref().map(|terminal| terminal.holder(pid));
-                    self.tell(Event::Command(change, holder.unwrap_or(machine::Terminal::Absent)));
+                    self.command_changed(change, holder.unwrap_or(machine::Terminal::Absent));
                 }
+            }
+            let given_up = self.give_up.is_some_and(|at| at <= Instant::now());
+            if (given_up || self.pumps.as_ref().is_none_or(Pumps::are_done))
+                && let Some((change, holder)) = self.ended.take()
+            {
+                (self.pumps, self.give_up) = (None, None);
+                self.tell(Event::Command(change, holder));
                 if let Some(end) = self.end {
                     return end;
                 }
@@ -113,25 +143,48 @@ impl<'a> Supervisor<'a> {
         }
     }
 
+    fn command_changed(&mut self, change: Change, holder: machine::Terminal) {
+        if let Change::Stopped(_) = change {
+            self.tell(Event::Command(change, holder));
+            return;
+        }
+        self.ended = Some((change, holder));
+        self.pumps.iter_mut().for_each(Pumps::end);
+        self.hurry();
+    }
+
+    fn hurry(&mut self) {
+        if self.asked_to_end && self.ended.is_some() && self.give_up.is_none() {
+            self.give_up = Instant::now().checked_add(self.patience);
+        }
+    }
+
     fn wait(&self) {
-        let left = self.machine.due().map(|at| at.saturating_duration_since(Instant::now()));
+        let left = self
+            .machine
+            .due()
+            .into_iter()
+            .chain(self.give_up)
+            .min()
+            .map(|at| at.saturating_duration_since(Instant::now()));
         // Not before the moment has come, or the loop would turn until then.
         let millis = left.map(|left| i32::try_from(left.as_millis() + 1).unwrap_or(i32::MAX));
         let timeout = millis.and_then(|millis| PollTimeout::try_from(millis).ok());
-        let descriptors = [Some(self.signals.as_fd()), self.changes.as_ref().map(Changes::as_fd)];
+        let done = self.pumps.as_ref().filter(|_| self.ended.is_some()).map(Pumps::done);
+        let descriptors = [Some(self.signals.as_fd()), self.changes.as_ref().map(Changes::as_fd), done];
         let mut ready: Vec<_> =
             descriptors.into_iter().flatten().map(|fd| PollFd::new(fd, PollFlags::POLLIN)).collect();
         let _ = poll(&mut ready, timeout.unwrap_or(PollTimeout::NONE));
     }
 
-    fn changed(&mut self, environment: EnvPlan) {
+    fn changed(&mut self, mut environment: EnvPlan) {
         self.report.phase(Phase::Changed);
         match self.machine.on_change() {
             OnChange::Restart => self.next = Some(environment),
             OnChange::Exit => {}
             OnChange::Signal(_) => {
                 // Files with a path can change under a command that runs; its variables cannot.
-                let delivered = self.changes.as_mut().map(|changes| changes.deliver(environment));
+                let delivered = self.changes.as_mut().map(|changes| changes.deliver(&mut environment));
                 if let Some(Err(error)) = delivered {
                     self.report.warning(&format!("secrets have changed, and their files have not: {error}"));
                 }
@@ -141,11 +194,11 @@ impl<'a> Supervisor<'a> {
     }
 
     fn start_again(&mut self) -> Result<(), Error> {
-        let (Some(environment), Some(changes)) = (self.next.take(), &mut self.changes) else {
+        let (Some(mut environment), Some(changes)) = (self.next.take(), &mut self.changes) else {
             return Err(Error::Internal("there is nothing to start the command with".into()));
         };
-        let exec = changes.deliver(environment)?;
-        self.spawn(&exec)?;
+        let exec = changes.deliver(&mut environment)?;
+        self.spawn(&exec, &environment)?;
         if let Some(changes) = &mut self.changes {
             changes.delivered();
         }
@@ -182,8 +235,11 @@ impl<'a> Supervisor<'a> {
         }
     }
 
-    /// To the command, which is not reaped yet, so the number is its own.
+    /// To the command. Once it is reaped its number may be somebody else's.
     fn send(&self, signal: i32) {
+        if self.ended.is_some() {
+            return;
+        }
         if !self.signal_group || sys::send(-self.command, signal).is_err() {
             let _ = sys::send(self.command, signal);
         }

@@ -137,7 +137,13 @@ pub enum NotSpawned {
 /// Starts this program as a child in a process group of its own. It waits for `before_exec`, which is
 /// given its number, so that whatever depends on that is settled before its first instruction. The
 /// signals that the caller has blocked stay blocked until then.
-pub fn spawn(image: &Image<'_>, before_exec: impl FnOnce(i32)) -> Result<i32, NotSpawned> {
+///
+/// `streams` are descriptors that it gets under other numbers.
+pub fn spawn(
+    image: &Image<'_>,
+    streams: &[(RawFd, RawFd)],
+    before_exec: impl FnOnce(i32),
+) -> Result<i32, NotSpawned> {
     let mut ready = Ready::new(image);
     // All four are closed by exec, which is how the parent learns that it succeeded.
     let (go_ahead, mut start) = io::pipe().map_err(NotSpawned::Fork)?;
@@ -150,7 +156,7 @@ pub fn spawn(image: &Image<'_>, before_exec: impl FnOnce(i32)) -> Result<i32, No
         0 => unsafe {
             // With this end open it would never learn that we are gone.
             libc::close(start.as_raw_fd());
-            become_child(&mut ready, parent, go_ahead.as_raw_fd(), report.as_raw_fd())
+            become_child(&mut ready, streams, parent, go_ahead.as_raw_fd(), report.as_raw_fd())
         },
         child => child,
     };
@@ -181,11 +187,20 @@ const NO_STEP: c_int = -1;
 
 /// # Safety
 /// Only in the child of a fork.
-unsafe fn become_child(ready: &mut Ready<'_>, parent: u32, go_ahead: RawFd, report: RawFd) -> ! {
+unsafe fn become_child(
+    ready: &mut Ready<'_>,
+    streams: &[(RawFd, RawFd)],
+    parent: u32,
+    go_ahead: RawFd,
+    report: RawFd,
+) -> ! {
     // SAFETY: system calls with numbers and with buffers of the sizes named.
     unsafe {
         let mut byte = 0_u8;
         if libc::read(go_ahead, (&raw mut byte).cast(), 1) == 1 {
+            for (from, to) in streams {
+                libc::dup2(*from, *to);
+            }
             let told = match ready.change_user() {
                 Err(refused) => Some(refused.to_numbers()),
                 Ok(()) => {

@@ -55,6 +55,7 @@ mod hostile;
 mod house;
 mod hygiene;
 mod levels;
+mod mask;
 mod names;
 mod oracle;
 mod policy;
