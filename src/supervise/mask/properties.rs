@@ -210,6 +210,8 @@ fn prompts_show_and_values_do_not() {
     stream(&["abcd", "abcdefgh"], &[(Feed("abcdef"), ""), (Pause, "ab"), (Feed("g-"), "***efg-")]);
     stream(&["abcd", "abcdefgh"], &[(Feed("abcdef"), ""), (Feed("gh"), "***")]);
     stream(&["abcd", "abcdefgh"], &[(Feed("abcd"), ""), (Finish, "***")]);
+    // Neither is what stands before it in order.
+    stream(&["abcd", "abcdx", "abcdy", "abcdyy"], &[(Feed("abcdz abcdyz"), "***z ***z")]);
     // One inside what another may become.
     stream(&["xxabcdyyyyyyyyyy", "abcd"], &[(Feed("xxabcdyy"), ""), (Pause, "xxab"), (Finish, "***yy")]);
     stream(&[], &[(Feed("anything"), "anything"), (Pause, ""), (Finish, "")]);
