@@ -179,7 +179,7 @@ pub struct Args {
     /// With --watch: restart, exit (with code 75) or signal:NAME [default: restart]
     #[arg(long, value_name = "WHAT", help_heading = PROCESS)]
     pub on_change: Option<String>,
-    /// Stay, and replace secrets in what the command writes, unless to a terminal; see docs/masking.md
+    /// Stay, and replace secrets in the output, unless it is a terminal; see docs/masking.md
     #[arg(long, help_heading = PROCESS)]
     pub mask: bool,
     /// When we stay: time from SIGTERM to SIGKILL, 0 for never [default: 10s]

@@ -156,7 +156,7 @@ fn a_terminal_stays_the_commands_own() {
 fn a_restart_masks_the_new_value() {
     let scenario = Scenario::new();
     let secret = scenario.vault.owner().create_secret(scenario.project, "KEY", "first value");
-    let script = "echo \"<$KEY>\"; trap 'exit 0' TERM; while :; do sleep 0.1; done";
+    let script = "trap 'exit 0' TERM; echo \"<$KEY>\"; while :; do sleep 0.1; done";
     let launch = scenario.launch().options(["--mask", "--watch=1s"]).command(["sh", "-c", script]);
     let mut child = launch.launcher().stdout(Stdio::piped()).spawn().unwrap();
     let mut stdout = BufReader::new(child.stdout.take().unwrap());
