@@ -2,12 +2,12 @@
 
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom, Write};
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::MetadataExt;
 use std::os::unix::process::CommandExt;
 
 use crate::support::proc::{self, Surroundings};
-use crate::support::{Running, Scenario};
+use crate::support::{Running, Scenario, terminal};
 
 const SLEEP: [&str; 2] = ["sleep", "1000"];
 
@@ -54,7 +54,7 @@ fn standard_input_is_left_unread() {
 
 #[test]
 fn the_terminal_stays_the_commands() {
-    let (mut master, slave) = terminal();
+    let (mut master, slave) = terminal::pair();
     let mode = |terminal: &File| {
         // SAFETY: an all-zero termios is one, and the descriptor is open.
         unsafe {
@@ -94,17 +94,4 @@ fn the_terminal_stays_the_commands() {
     let mut shown = [0; 64];
     let length = master.read(&mut shown).unwrap();
     assert_eq!(String::from_utf8_lossy(&shown[..length]), "^C", "nothing else was written to it");
-}
-
-fn terminal() -> (File, File) {
-    let (mut master, mut slave) = (-1, -1);
-    let (no_name, default_mode, default_size) = (std::ptr::null_mut(), std::ptr::null(), std::ptr::null());
-    // SAFETY: both descriptors are written on success, and are ours alone.
-    unsafe {
-        assert_eq!(libc::openpty(&mut master, &mut slave, no_name, default_mode, default_size), 0);
-        for fd in [master, slave] {
-            libc::fcntl(fd, libc::F_SETFD, libc::FD_CLOEXEC);
-        }
-        (OwnedFd::from_raw_fd(master).into(), OwnedFd::from_raw_fd(slave).into())
-    }
 }
