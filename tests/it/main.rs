@@ -54,6 +54,7 @@ mod github_mask;
 mod hostile;
 mod house;
 mod hygiene;
+mod interactive;
 mod levels;
 mod mask;
 mod names;

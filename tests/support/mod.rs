@@ -17,6 +17,7 @@ pub mod recorder;
 pub mod sealed;
 pub mod seccomp;
 pub mod terminal;
+pub mod tmux;
 pub mod vault;
 
 use std::ffi::{OsStr, OsString};
