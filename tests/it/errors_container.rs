@@ -298,6 +298,16 @@ fn an_engine_that_never_answers() {
     launch.run().failed(75, &error("engine", message, WORDS));
 }
 
+/// One that has answered, and stays.
+#[test]
+fn an_engine_client_that_never_ends() {
+    let (scenario, clients) = (Scenario::new().secret("NAME", "value"), clients(IMAGE));
+    script(&clients.path().join("podman"), "#!/bin/sh\ncat \"${0%/*}/image.json\"\nexec sleep 20 >&-");
+    let launch = launch(&scenario, &clients, SOCKET, "podman run app").options(["--deadline", "300ms"]);
+    let message = "'podman image inspect' failed: it did not end within --deadline";
+    launch.run().failed(75, &error("engine", message, WORDS));
+}
+
 const RESTART: &str =
     "--container=socket serves one start; for docker start and restarts use --container=token";
 
