@@ -80,12 +80,18 @@ impl Files {
         identity: &Identity,
         deadline: Deadline,
     ) -> Result<(), Error> {
-        self.mounts.iter().try_for_each(Mount::make_writable)?;
-        // What an earlier try may have left.
-        for (mount, name) in rules.iter().filter_map(|rule| self.place(rule.path.as_ref()?)) {
-            mount.remove_unfinished(name);
+        let writable = self.mounts.iter().try_for_each(Mount::make_writable);
+        let made = writable.and_then(|()| self.make(rules, identity, false, deadline));
+        if made.is_err() {
+            // The command that runs goes on, and so does what holds for its files.
+            self.places(rules).for_each(|(mount, name)| mount.remove_unfinished(name));
+            self.mounts.iter().rev().for_each(|mount| drop(mount.make_read_only()));
         }
-        self.make(rules, identity, false, deadline)
+        made
+    }
+
+    fn places<'a>(&'a self, rules: &'a [FileRule]) -> impl Iterator<Item = (&'a Mount, &'a OsStr)> {
+        rules.iter().filter_map(|rule| self.place(rule.path.as_ref()?))
     }
 
     fn make(
@@ -113,24 +119,37 @@ impl Files {
 
     /// Writes them, and tells their variables the paths. From then on nobody can change them.
     pub fn deliver(&mut self, environment: &mut EnvPlan) {
+        let mut mounted = Vec::new();
         for file in std::mem::take(&mut self.files) {
             let of_it = |name: &[u8]| name == file.name.as_bytes();
             let value = environment.variables.iter_mut().find(|variable| of_it(&variable.name));
-            if let Some(Value::File { content, delivered, .. }) = value.map(|variable| &mut variable.value) {
-                *delivered = Some(file.delivered.clone());
-                // EXPOSE: into memory that is the command's.
-                let (path, name) = (file.delivered.path.clone(), file.name.clone());
-                let written = file.write(content.expose());
-                let put = self.place(&path).map_or(Ok(()), |(mount, name)| mount.put(name));
-                match written.and_then(|kept| put.map(|()| kept).map_err(|cause| Error::File { name, cause }))
-                {
-                    Ok(Some(kept)) => self.files.push(kept),
-                    Ok(None) => {}
-                    Err(error) => environment.problems.push(error),
+            let there = match value.map(|variable| &mut variable.value) {
+                Some(Value::File { content, delivered, .. }) => {
+                    *delivered = Some(file.delivered.clone());
+                    Some(content)
                 }
-            } else if let Body::Mounted(_) = file.body {
                 // Optional, and missing.
-                self.place(&file.delivered.path).inspect(|(mount, name)| mount.remove(name));
+                _ => None,
+            };
+            if let Body::Mounted(_) = file.body {
+                mounted.push((file.name.clone(), file.delivered.path.clone(), there.is_some()));
+            }
+            // EXPOSE: into memory that is the command's.
+            match there.map_or(Ok(None), |content| file.write(content.expose())) {
+                Ok(kept) => self.files.extend(kept),
+                Err(error) => environment.problems.push(error),
+            }
+        }
+        // All of them or none: a command may run that keeps what it has if one does not fit.
+        let complete = environment.problems.is_empty();
+        for (name, path, there) in mounted {
+            let Some((mount, file)) = self.place(&path) else { continue };
+            match (complete, there) {
+                (true, true) => environment
+                    .problems
+                    .extend(mount.put(file).err().map(|cause| Error::File { name, cause })),
+                (true, false) => mount.remove(file),
+                (false, _) => mount.remove_unfinished(file),
             }
         }
         environment.warnings.extend(self.mounts.iter_mut().filter_map(|mount| mount.warning.take()));

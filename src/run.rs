@@ -101,7 +101,8 @@ fn stages(args: Args, token: Option<TokenText>, mut host: Host, report: &Report)
     files.deliver(&mut environment);
     environment.check(&plan.command, host.limits);
     if container.is_none() {
-        environment.warnings.extend(container::stored_by_engine(&plan.command, &environment.variables));
+        let stored = container::stored_by_engine(&plan.command, &environment.variables, plan.deadline);
+        environment.warnings.extend(stored);
     }
     report.warnings(&environment.warnings);
     if plan.github_mask || plan.supervision.is_some_and(|supervision| supervision.mask) {

@@ -2,12 +2,14 @@
 //! image runs.
 
 use std::ffi::{OsStr, OsString};
+use std::io::ErrorKind;
 use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use serde::Deserialize;
 
 use super::Engine;
@@ -16,7 +18,7 @@ use super::rewrite::ImageCommand;
 use crate::deadline::Deadline;
 use crate::env::inherit::{self, Entry};
 use crate::error::Error;
-use crate::{env_vars, read};
+use crate::{env_vars, read, sys};
 
 /// Of the answer about one image.
 const LARGEST: usize = 16 * 1024 * 1024;
@@ -176,7 +178,7 @@ impl Client<'_> {
         let mut command = self.command();
         command.args(words).stdout(Stdio::piped()).stderr(stderr);
         let mut child = command.spawn().map_err(|cause| fault(cause.to_string()))?;
-        let answer = self.answer(&mut child);
+        let answer = self.answer(&mut child).and_then(|answer| self.ended(&child).map(|()| answer));
         if answer.is_err() {
             // It may wait for ever for an engine that does not answer.
             let _ = child.kill();
@@ -198,6 +200,21 @@ impl Client<'_> {
         }
         answer.truncate(length);
         Ok(answer)
+    }
+
+    /// Waits for the end of a client that has said all it had to say.
+    fn ended(&self, child: &Child) -> std::io::Result<()> {
+        let process = sys::open_process(child.id())?;
+        while !sys::has_ended(process.as_fd()) {
+            let left = self.deadline.left();
+            if left.is_zero() {
+                let problem = "it did not end within --deadline";
+                return Err(std::io::Error::new(ErrorKind::TimedOut, problem));
+            }
+            let timeout = PollTimeout::try_from(left.as_millis() + 1).unwrap_or(PollTimeout::MAX);
+            let _ = poll(&mut [PollFd::new(process.as_fd(), PollFlags::POLLIN)], timeout);
+        }
+        Ok(())
     }
 
     fn fault(&self, doing: &str, problem: &str) -> Error {

@@ -19,8 +19,10 @@ mod peer;
 mod place;
 mod receive;
 mod rewrite;
+mod stored;
 
 pub use receive::receive;
+pub use stored::stored_by_engine;
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
@@ -286,31 +288,6 @@ fn usage(problem: Problem) -> Error {
             "write a long option with its value attached: --name=value, or --name=true",
         ),
     }
-}
-
-/// The warning about `-e NAME` in a plain `docker run`: which values would be written to the engine's disk.
-pub fn stored_by_engine(command: &[OsString], variables: &[Variable]) -> Option<String> {
-    let call = EngineCall::parse(command).ok()?;
-    let all = call.is_set("env-host");
-    let passed: Vec<&OsStr> = call.values("env").collect();
-    let stored: Vec<String> = variables
-        .iter()
-        .filter(|variable| matches!(variable.value, Value::Given { .. }))
-        .filter(|variable| all || passed.iter().any(|name| is_passed(name.as_bytes(), &variable.name)))
-        .map(|variable| format!("'{}'", variable.shown_name()))
-        .collect();
-    (!stored.is_empty()).then(|| {
-        format!(
-            "{} stores the value of {} on its disk and shows it in 'inspect'; --container keeps it out of there",
-            call.engine.name(),
-            stored.join(", ")
-        )
-    })
-}
-
-/// `-e NAME`, and podman's `-e NA*`.
-fn is_passed(typed: &[u8], name: &[u8]) -> bool {
-    typed == name || typed.strip_suffix(b"*").is_some_and(|start| name.starts_with(start))
 }
 
 fn is_reference(entry: &Entry) -> bool {

@@ -21,8 +21,9 @@ use crate::read;
 
 const NONE: Option<&str> = None;
 
-/// Everyone may enter; each file has its own mode. The size is that of the largest answer we accept.
-const OPTIONS: &str = "mode=0755,size=64m";
+/// Everyone may enter; each file has its own mode. The size is twice that of the largest answer we accept: at
+/// a change the old files are there until the new ones are complete.
+const OPTIONS: &str = "mode=0755,size=128m";
 
 /// Kinds of memory, the best first; neither is ever swapped. tmpfs knows `noswap` since Linux 6.4, but not
 /// in a user namespace. ramfs has no size, which does not matter once it is read-only.

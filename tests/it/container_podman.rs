@@ -47,10 +47,17 @@ fn values_by_socket() {
     podman.run(["rm", "-f", "-t", "0", "kept"]);
     assert_eq!(holding(&canary, podman.path()), [""; 0]);
 
-    // The same search finds a plain -e, which stays even after rm.
-    let outcome = launch(&podman, scenario.launch(), &["--rm", "-e", "CANARY", BASE, "true"]).run();
-    assert!(outcome.stderr.contains("warning: podman stores the value of 'CANARY'"), "{}", outcome.stderr);
-    assert_eq!(outcome.code(), Some(0));
+    // The same search finds a plain -e, which stays even after rm. An env file does the same by `*` too.
+    let list = tempfile::NamedTempFile::new().unwrap();
+    fs::write(&list, "CANAR*\n").unwrap();
+    for passed in [["--env-file", list.path().to_str().unwrap()], ["-e", "CANARY"]] {
+        let set = ["sh", "-c", "test \"$CANARY\""];
+        let outcome =
+            launch(&podman, scenario.launch(), &[&["--rm"], &passed[..], &[BASE], &set].concat()).run();
+        let warning = "warning: podman stores the value of 'CANARY'";
+        assert!(outcome.stderr.contains(warning), "{passed:?} {}", outcome.stderr);
+        assert_eq!(outcome.code(), Some(0), "{passed:?}");
+    }
     assert!(!holding(&canary, podman.path()).is_empty());
 }
 

@@ -130,18 +130,22 @@ fn the_engine_never_has_a_value() {
     assert_eq!(case.found(), [""; 0], "in the engine's files, afterwards");
     case.docker.run(["rm", "bws-stored"]);
 
-    // The same search finds what is stored: a plain -e.
-    let words =
-        ["docker", "run", "-d", "--network", "none", "-e", "CANARY", "--name", "bws-plain", BASE, "true"];
-    let outcome = case.launch().command(words).run();
-    assert_eq!(
-        outcome.stderr,
-        "bws-exec: warning: docker stores the value of 'CANARY' on its disk and shows it in 'inspect'; \
-         --container keeps it out of there\n"
-    );
-    assert!(case.docker.run(["inspect", "bws-plain"]).contains(&case.canary));
-    assert!(case.found().iter().any(|path| path.ends_with("/config.v2.json")), "{:?}", case.found());
-    case.docker.run(["rm", "-f", "bws-plain"]);
+    // The same search finds what is stored: a plain -e, and a bare name in an env file.
+    let list = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(&list, "# names\nOTHER=1\n  CANARY\n").unwrap();
+    for passed in [["-e", "CANARY"], ["--env-file", list.path().to_str().unwrap()]] {
+        let words = ["docker", "run", "-d", "--network", "none", "--name", "bws-plain"];
+        let outcome = case.launch().command([&words[..], &passed, &[BASE, "true"]].concat()).run();
+        assert_eq!(
+            outcome.stderr,
+            "bws-exec: warning: docker stores the value of 'CANARY' on its disk and shows it in 'inspect'; \
+             --container keeps it out of there\n",
+            "{passed:?}"
+        );
+        assert!(case.docker.run(["inspect", "bws-plain"]).contains(&case.canary), "{passed:?}");
+        assert!(case.found().iter().any(|path| path.ends_with("/config.v2.json")), "{:?}", case.found());
+        case.docker.run(["rm", "-f", "bws-plain"]);
+    }
 }
 
 fn everybodys_arguments() -> String {

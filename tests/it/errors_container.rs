@@ -298,6 +298,16 @@ fn an_engine_that_never_answers() {
     launch.run().failed(75, &error("engine", message, WORDS));
 }
 
+/// One that has answered, and stays.
+#[test]
+fn an_engine_client_that_never_ends() {
+    let (scenario, clients) = (Scenario::new().secret("NAME", "value"), clients(IMAGE));
+    script(&clients.path().join("podman"), "#!/bin/sh\ncat \"${0%/*}/image.json\"\nexec sleep 20 >&-");
+    let launch = launch(&scenario, &clients, SOCKET, "podman run app").options(["--deadline", "300ms"]);
+    let message = "'podman image inspect' failed: it did not end within --deadline";
+    launch.run().failed(75, &error("engine", message, WORDS));
+}
+
 const RESTART: &str =
     "--container=socket serves one start; for docker start and restarts use --container=token";
 
@@ -344,6 +354,47 @@ fn a_tmpfs_of_others_alone() {
     );
 }
 
+/// A bare `NAME` in an env file of the engine's is the same as `-e NAME`.
+#[test]
+fn an_env_file_of_the_engine_is_looked_into() {
+    let clients = clients(IMAGE);
+    let scenario = Scenario::new().secret("ONE", "1").secret("TWO", "2").secret("THREE", "3");
+    let file = |name: &str, text: &[u8]| fs::write(clients.path().join(name), text).unwrap();
+    file("plain", b"\xef\xbb\xbfONE\n# TWO\nTHREE=3\n \t TWO\r\nONEMORE");
+    file("star", b"FOUR\nTH*");
+    file("none", b"ONE=1\n#TWO\n\n=THREE\n\xff\0");
+    nix::unistd::mkfifo(&clients.path().join("fifo"), nix::sys::stat::Mode::S_IRWXU).unwrap();
+    file("huge", &[b"ONE\n".as_slice(), &vec![b'#'; 1024 * 1024]].concat());
+    let run =
+        |command: &str| launch(&scenario, &clients, &[], command).directory(clients.path()).run().stderr;
+    let text = |engine: &str, names: &str| {
+        format!(
+            "bws-exec: warning: {engine} stores the value of {names} on its disk and shows it in 'inspect'; \
+                 --container keeps it out of there\n"
+        )
+    };
+    for (command, expected) in [
+        ("docker run --env-file plain app", text("docker", "'ONE', 'TWO'")),
+        ("docker run --env-file none --env-file=plain -e THREE app", text("docker", "'ONE', 'THREE', 'TWO'")),
+        ("docker run --env-file star app", String::new()),
+        ("podman run --env-file star app", text("podman", "'THREE'")),
+        ("podman run --env-file none,plain app", text("podman", "'ONE', 'TWO'")),
+        ("docker run --env-file none app", String::new()),
+        // What is wrong with them is the client's to say.
+        ("docker run --env-file missing app", String::new()),
+        ("docker run --env-file . app", String::new()),
+        ("docker run --env-file huge app", String::new()),
+        ("docker run --env-file fifo app", String::new()),
+    ] {
+        assert_eq!(run(command), expected, "{command}");
+    }
+    // A pipe can be read once, and the client is to do that.
+    script(&clients.path().join("docker"), "#!/bin/sh\nexec cat /dev/stdin");
+    let piped = launch(&scenario, &clients, &[], "docker run --env-file /dev/stdin app").stdin("ONE\n");
+    let outcome = piped.run();
+    assert_eq!((outcome.text().as_str(), outcome.stderr.as_str()), ("ONE\n", ""));
+}
+
 /// The warning needs no engine, and is one however many they are.
 #[test]
 fn a_plain_run_is_warned_about() {
@@ -360,6 +411,8 @@ fn a_plain_run_is_warned_about() {
     assert_eq!(warning("docker -D container create -eONE app"), text("docker", "'ONE'"));
     assert_eq!(warning("podman run --env T* app"), text("podman", "'THREE', 'TWO'"));
     assert_eq!(warning("podman run --env-host app"), text("podman", "'ONE', 'THREE', 'TWO'"));
+    // `*` is podman's alone.
+    assert_eq!(warning("docker run -e T* app"), "");
     for quiet in
         ["docker run app -e ONE", "docker ps -e ONE", "docker run -e ONE=x app", "other run -e ONE app"]
     {

@@ -1,5 +1,6 @@
 //! `--file …,path=` where somebody else may exchange directories and links meanwhile.
 
+use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, chown, symlink};
 use std::path::{Path, PathBuf};
@@ -7,7 +8,7 @@ use std::path::{Path, PathBuf};
 use tempfile::TempDir;
 
 use crate::support::vault::{Endpoint, Fault};
-use crate::support::{Launch, PATIENCE, Running, Scenario};
+use crate::support::{Launch, PATIENCE, Running, Scenario, eventually};
 
 struct Place {
     directory: TempDir,
@@ -115,4 +116,93 @@ fn a_directory_that_others_may_exchange_is_warned_about() {
     assert_eq!(said((0o777, ours), Some(ours)), warning(&inner));
     assert_eq!(said((0o770, ours), None), warning(&inner));
     assert_eq!(said((0o755, theirs), None), warning(&inner));
+}
+
+/// A command that shows both its files and tries to write beside them: when it starts, and at each HUP.
+struct Watching {
+    scenario: Scenario,
+    secrets: [uuid::Uuid; 2],
+    directory: TempDir,
+}
+
+impl Watching {
+    fn new() -> Self {
+        let scenario = Scenario::new();
+        let secrets =
+            ["A", "B"].map(|key| scenario.vault.owner().create_secret(scenario.project, key, "first"));
+        Self { scenario, secrets, directory: tempfile::tempdir().unwrap() }
+    }
+
+    fn at(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    fn start(&self, options: &str, under: &str) -> Running {
+        let show = "show() { { cat \"$A\" \"$B\"; ls -A \"${A%/*}\"; touch \"${A%/*}/x\" 2>&1 | grep -o Read-only; } \
+                    | tr '\\n' ' ' >>\"$0\"; echo >>\"$0\"; }; trap show HUP; trap 'exit 0' TERM
+                    exec 9<>\"$0.wait\"; show; while :; do read -r line <&9; done";
+        nix::unistd::mkfifo(&self.at("log.wait"), nix::sys::stat::Mode::S_IRWXU).unwrap();
+        let file = |name: &str| format!("--file={name}={name},path={}/{name}", self.at("files").display());
+        let options = ["--watch=1s", "--on-change=signal:HUP", &file("A"), &(file("B") + options)];
+        let launch = self.scenario.launch().options(options);
+        let launch =
+            launch.command([OsStr::new("sh"), "-c".as_ref(), show.as_ref(), self.at("log").as_ref()]);
+        launch.under(["unshare", "--mount", "sh", "-euc", &format!("{under} \"$@\""), "sh"]).start()
+    }
+
+    #[track_caller]
+    fn shows(&self, expected: &[&str]) {
+        let log = self.at("log");
+        eventually(&format!("{expected:?}"), || {
+            fs::read_to_string(&log).unwrap_or_default().matches('\n').count() >= expected.len()
+        });
+        assert_eq!(fs::read_to_string(&log).unwrap().lines().collect::<Vec<_>>(), expected);
+    }
+
+    fn change(&self, secret: usize, value: &str) {
+        self.scenario.vault.owner().update_secret(self.secrets[secret], value);
+    }
+
+    #[track_caller]
+    fn ends_with(&self, running: Running, warning: &str) {
+        running.signal(libc::SIGTERM);
+        let outcome = running.finish();
+        let begin = "bws-exec: warning: secrets have changed, and their files have not: ";
+        assert!(outcome.stderr.contains(&format!("{begin}{warning}")), "{}", outcome.stderr);
+    }
+}
+
+const KEPT: &str = "firstfirstA B Read-only ";
+
+/// At a change there are the files of one state, whole, or those of the other.
+#[test]
+#[ignore = "needs root"]
+fn what_does_not_fit_changes_no_file() {
+    let watching = Watching::new();
+    let running = watching.start("", "exec prlimit --fsize=300:300");
+    watching.shows(&[KEPT]);
+    watching.change(1, &"x".repeat(301));
+    watching.shows(&[KEPT, KEPT]);
+    watching.change(0, "second");
+    watching.shows(&[KEPT, KEPT, KEPT]);
+    watching.change(1, "third");
+    watching.shows(&[KEPT, KEPT, KEPT, "secondthirdA B Read-only "]);
+    watching.ends_with(running, "cannot make the file of 'B': File too large");
+}
+
+/// Nor does a change that goes wrong early leave the place open to writing.
+#[test]
+#[ignore = "needs root"]
+fn a_change_that_fails_leaves_it_read_only() {
+    let watching = Watching::new();
+    let passwd = watching.at("passwd");
+    let root = "root:x:0:0::/:/bin/sh\n";
+    fs::write(&passwd, format!("{root}owner:x:4711:4711::/:/bin/sh\n")).unwrap();
+    let running =
+        watching.start(",owner=owner", &format!("mount --bind {} /etc/passwd; exec", passwd.display()));
+    watching.shows(&[KEPT]);
+    fs::write(&passwd, root).unwrap();
+    watching.change(0, "second");
+    watching.shows(&[KEPT, KEPT]);
+    watching.ends_with(running, "--file B: there is no user 'owner'");
 }

@@ -140,7 +140,7 @@ fn files_of_one_directory_share_one_mount_that_is_read_only_and_never_swapped() 
     for line in &found {
         let (place, kind) = line.split_once(" - ").unwrap();
         assert!(place.ends_with(" ro,nosuid,nodev,noexec,relatime"), "a slave of nothing: {line}");
-        assert_eq!(kind, "tmpfs bws-exec ro,size=65536k,mode=755,noswap");
+        assert_eq!(kind, "tmpfs bws-exec ro,size=131072k,mode=755,noswap");
     }
     let status = |name: &str| {
         let status = fs::metadata(inside(running.pid(), &secrets.join(name))).unwrap();
