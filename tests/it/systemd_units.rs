@@ -38,7 +38,8 @@ fn every_service_restarts_as_it_should() {
             .chain(["ProtectProc=invisible"])
             .for_each(has);
         assert!(text.contains("\nExecStart=/usr/bin/bws-exec "), "{name}");
-        assert!(text.contains("\nLoadCredential=bws-access-token:/"), "{name}");
+        let token = ["\nLoadCredential=bws-access-token:/", " --access-token-file=/etc/app/bws-access-token "];
+        assert_eq!(token.iter().filter(|way| text.contains(*way)).count(), 1, "{name}");
         // For these the fetch is a part of the start.
         if text.contains("Type=notify") || text.contains("Type=oneshot") {
             assert!(text.contains(" --deadline=30s "), "{name}");
@@ -46,7 +47,7 @@ fn every_service_restarts_as_it_should() {
         }
         services += 1;
     }
-    assert_eq!(services, 6, "{:?}", examples());
+    assert_eq!(services, 7, "{:?}", examples());
 }
 
 #[test]
