@@ -84,7 +84,7 @@ fn without_the_rights_to_become_the_user_nothing_is_started() {
     let unit = unit("powerless").with("CapabilityBoundingSet=\nCapabilityBoundingSet=CAP_CHOWN");
     unit.begin();
     unit.becomes(&[("ActiveState", "failed"), ("ExecMainStatus", "125"), ("NRestarts", "0")]);
-    assert!(unit.journal().contains("bws-exec: error[user-change]: "), "{}", unit.journal());
+    assert!(unit.journal().contains("bws-exec: error[user]: "), "{}", unit.journal());
     assert_eq!(unit.scenario.vault.count(Endpoint::Login), 0);
 }
 
