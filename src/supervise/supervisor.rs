@@ -252,6 +252,7 @@ impl<'a> Supervisor<'a> {
         // The code that systemd is to see is ours.
         if let Some(notify) = &self.notify {
             notify.main_process(std::process::id());
+            notify.settle();
         }
     }
 }

@@ -253,15 +253,17 @@ fn systemd_is_told_who_the_service_is_before_it_runs() {
         let launch = staying(&scenario).env("NOTIFY_SOCKET", &variable).under(["sh", "-c", shell, "sh"]);
         let running = launch.command(["perl", "-e", ready]).start();
         let launcher = running.pid();
-        running.finish().succeeded();
         let mut bytes = [0; 100];
-        let messages: Vec<String> = (0..3)
+        let messages: Vec<String> = (0..4)
             .map(|_| socket.recv(&mut bytes).map(|length| String::from_utf8_lossy(&bytes[..length]).into()))
             .collect::<Result<_, _>>()
             .unwrap();
+        // Reading the last one has closed what came with it.
+        running.finish().succeeded();
         let command = messages[1].strip_prefix("READY=1 ").expect("the command speaks second");
         assert_eq!(messages[0], format!("MAINPID={command}\n"));
         assert_eq!(messages[2], format!("MAINPID={launcher}\n"), "the exit code is ours");
+        assert_eq!(messages[3], "BARRIER=1", "and is waited for until systemd knows that");
         // A helper that inherited the variable says nothing.
         let helper = staying(&scenario).env("NOTIFY_SOCKET", &variable).env("SYSTEMD_EXEC_PID", "1");
         helper.command(["true"]).run().succeeded();
