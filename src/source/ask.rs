@@ -9,6 +9,15 @@ use crate::error::{Class, Error};
 use crate::report::Phase;
 use crate::sys;
 
+/// What is asked.
+#[derive(Clone, Copy, Default)]
+pub struct Question {
+    /// For what has changed since this moment of the server's clock. Everything, if there is none.
+    pub since: Option<SystemTime>,
+    /// A session that reads nothing was found to be good a moment ago.
+    pub may_be_empty: bool,
+}
+
 /// What came of it.
 pub struct Asked {
     /// `None` if nothing has changed.
@@ -19,14 +28,13 @@ pub struct Asked {
 }
 
 impl Source<'_> {
-    /// Asks for everything, or for what has changed `since` a moment of the server's clock. `kept` is a
-    /// bearer of an earlier login; whatever it is not believed for is decided by one login, and then
+    /// Asks for everything, or whatever the question is. `kept` is a bearer of an earlier login; whatever it is not believed for is decided by one login, and then
     /// everything is asked for; after an error it is still there if it is still good. `gather` is called before each fetch.
     pub(super) fn ask(
         &self,
         contact: Contact<'_>,
         kept: &mut Option<SavedSession>,
-        since: Option<SystemTime>,
+        question: Question,
         cache: Option<&Cache<'_>>,
         gather: &dyn Fn(),
     ) -> Result<Asked, Error> {
@@ -39,7 +47,7 @@ impl Source<'_> {
         let asked = runtime.block_on(async {
             gather();
             if kept.is_some() {
-                if let Some(asked) = self.fetch_with_kept(&api, kept, since, cache).await? {
+                if let Some(asked) = self.fetch_with_kept(&api, kept, question, cache).await? {
                     return Ok(asked);
                 }
                 // With a session no limit on logins was looked at.
@@ -77,12 +85,14 @@ impl Source<'_> {
         &self,
         api: &Api<'_>,
         kept: &mut Option<SavedSession>,
-        since: Option<SystemTime>,
+        Question { since, may_be_empty }: Question,
         cache: Option<&Cache<'_>>,
     ) -> Result<Option<Asked>, Error> {
         let Some(session) = kept.take() else { return Ok(None) };
         let doubt = match self.fetch(api, &session, since).await {
-            Ok((Some(saved), _)) if saved.secrets.is_empty() => "it reads nothing".to_owned(),
+            Ok((Some(saved), _)) if saved.secrets.is_empty() && !may_be_empty => {
+                "it reads nothing".to_owned()
+            }
             Ok((saved, date)) => return Ok(Some(Asked { saved, session, date })),
             Err(Error::Unauthorized { host }) => format!("{host} did not accept it (HTTP status 401)"),
             Err(error @ (Error::Forbidden { .. } | Error::NotFound { .. })) => error.to_string(),

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::ask::Asked;
+use super::ask::{Asked, Question};
 use super::freshness::Ages;
 use super::turn::{Kept, Turn, wait_for_the_crowd};
 use super::{Loaded, Source, fetched, snapshot};
@@ -109,7 +109,8 @@ impl Source<'_> {
         };
         let until = Instant::now() + (contact.deadline.left() / 4).min(LONGEST_GATHERING);
         let gather = || lock.iter().for_each(|lock| wait_for_the_crowd(lock, until));
-        let asked = self.ask(contact, &mut self.session(cache, settings), None, Some(cache), &gather);
+        let asked =
+            self.ask(contact, &mut self.session(cache, settings), Question::default(), Some(cache), &gather);
         if let Ok(Asked { saved: Some(saved), .. }) = &asked {
             self.keep(cache, settings, saved, kept);
         }
@@ -120,7 +121,7 @@ impl Source<'_> {
                 self.note(forgotten, "delete");
             }
         }
-        fetched(asked?)
+        fetched(asked?, refusal)
     }
 
     pub(super) fn keep(

@@ -11,13 +11,13 @@ pub use watch::{Link, Watch};
 use std::time::Duration;
 
 use crate::api::{Contact, Servers};
-use crate::cache::{Cache, Problem, SavedSnapshot, Settings, Unusable, path_in};
+use crate::cache::{Cache, Generation, Problem, SavedSnapshot, Settings, Unusable, path_in};
 use crate::error::{Error, Stage};
 use crate::plan::RunPlan;
 use crate::report::Report;
 use crate::snapshot::{Freshness, Snapshot};
 use crate::token::AccessToken;
-use ask::Asked;
+use ask::{Asked, Question};
 
 /// Everything that a launch asks of servers and of its cache.
 pub struct Source<'a> {
@@ -51,7 +51,7 @@ impl<'a> Source<'a> {
             return self.load_with(&cache, settings);
         }
         let contact = self.contact(&|_, _| {});
-        fetched(self.ask(contact, &mut None, None, None, &|| {})?)
+        fetched(self.ask(contact, &mut None, Question::default(), None, &|| {})?, None)
     }
 
     /// `None` if the run has to do without.
@@ -82,11 +82,14 @@ impl<'a> Source<'a> {
     }
 }
 
-/// What the servers have just said.
-fn fetched(asked: Asked) -> Result<Loaded, Error> {
+/// What the servers have just said, to a run that knew of this refusal of its token.
+fn fetched(asked: Asked, refusal: Option<Generation>) -> Result<Loaded, Error> {
     let Asked { saved, session, date } = asked;
     let saved = saved.ok_or_else(|| Error::Internal("everything was asked for and nothing came".into()))?;
-    Ok(Loaded { snapshot: snapshot(saved, Freshness::Fetched), link: Some(Link::new(session, date)) })
+    Ok(Loaded {
+        snapshot: snapshot(saved, Freshness::Fetched),
+        link: Some(Link::new(session, date, refusal)),
+    })
 }
 
 fn snapshot(saved: SavedSnapshot, freshness: Freshness) -> Snapshot {

@@ -126,6 +126,11 @@ impl Machine {
         self.rules.on_change
     }
 
+    /// Whether the command is to be started with what it is given next.
+    pub fn starts_again(&self) -> bool {
+        self.then == Then::Again
+    }
+
     pub fn on(&mut self, event: Event, now: Instant) -> Option<Action> {
         match (self.state, event) {
             (State::Idle, Event::Begin) => {
@@ -170,7 +175,8 @@ impl Machine {
     fn signal(&mut self, signal: i32, now: Instant) -> Option<Action> {
         let term = signal == libc::SIGTERM && !self.rules.term_ignored;
         let int = signal == libc::SIGINT && !self.rules.int_ignored;
-        if (term || int) && self.then == Then::Again {
+        // Whoever asks for it gets the command's own end.
+        if (term || int) && self.then != Then::End {
             self.then = Then::End;
         }
         self.ending |= term;

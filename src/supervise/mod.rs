@@ -106,7 +106,8 @@ fn watch(
         pace: Pace::new(watching.interval),
         key,
     };
+    let changes = Changes::new(command, receiver, wake).map_err(fault)?;
     let thread = std::thread::Builder::new().name("watch".into());
     thread.spawn(move || watcher.run(&found, waker)).map_err(fault)?;
-    Ok(Changes { command, found: receiver, wake })
+    Ok(changes)
 }

@@ -46,7 +46,10 @@ impl Notify {
             self.send("BARRIER=1", &[ControlMessage::ScmRights(&[held.as_raw_fd()])])?;
             // What systemd has been sent is the last one, and it closes that.
             drop(held);
-            poll(&mut [PollFd::new(end.as_fd(), PollFlags::empty())], PollTimeout::try_from(PATIENCE).unwrap_or(PollTimeout::ZERO))?;
+            poll(
+                &mut [PollFd::new(end.as_fd(), PollFlags::empty())],
+                PollTimeout::try_from(PATIENCE).unwrap_or(PollTimeout::ZERO),
+            )?;
             Ok(())
         };
         let _ = wait();

@@ -4,6 +4,11 @@ use std::time::Duration;
 
 /// Between two polls while the server cannot be asked, at most; the interval itself if that is longer.
 const LONGEST: Duration = Duration::from_secs(5 * 60);
+/// What a server may ask for. Not an error of its own, or of whoever answers in its place, for ever; and a
+/// duration that cannot be multiplied would be a panic, which ends the command too.
+const LONGEST_ASKED: Duration = Duration::from_secs(60 * 60);
+/// A longer interval is this one.
+const LONGEST_INTERVAL: Duration = Duration::from_secs(366 * 24 * 60 * 60);
 /// What many that have seen one change wait, at most, so that they do not all restart at one moment.
 const SPLAY: Duration = Duration::from_secs(10);
 /// A person changes several secrets one after the other.
@@ -17,8 +22,8 @@ pub struct Pace {
 }
 
 impl Pace {
-    pub const fn new(interval: Duration) -> Self {
-        Self { interval, failures: 0, asked: Duration::ZERO }
+    pub fn new(interval: Duration) -> Self {
+        Self { interval: interval.min(LONGEST_INTERVAL), failures: 0, asked: Duration::ZERO }
     }
 
     pub fn succeeded(&mut self) {
@@ -28,7 +33,7 @@ impl Pace {
 
     /// Whether it is the first in a row. `asked` is how long the server wants to be left alone.
     pub fn failed(&mut self, asked: Option<Duration>) -> bool {
-        self.asked = asked.unwrap_or_default();
+        self.asked = asked.unwrap_or_default().min(LONGEST_ASKED);
         self.failures = self.failures.saturating_add(1);
         self.failures == 1
     }
@@ -87,6 +92,16 @@ mod tests {
         let mut pace = Pace::new(Duration::from_secs(1));
         pace.failed(Some(10 * MINUTE));
         assert!(pace.next(0.0) >= 10 * MINUTE && pace.next(1.0) <= 15 * MINUTE);
+    }
+
+    #[test]
+    fn nothing_is_too_long_to_reckon_with() {
+        let mut pace = Pace::new(Duration::MAX);
+        pace.failed(Some(Duration::MAX));
+        assert!(pace.next(1.0) < 2 * LONGEST_INTERVAL && pace.splay(1.0) <= SPLAY);
+        let mut pace = Pace::new(5 * MINUTE);
+        pace.failed(Some(Duration::MAX));
+        assert!(pace.next(1.0) < 2 * LONGEST_ASKED, "a server's mistake does not last for ever");
     }
 
     #[test]

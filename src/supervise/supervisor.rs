@@ -135,7 +135,7 @@ impl<'a> Supervisor<'a> {
                     return end;
                 }
             }
-            while let Some(environment) = self.changes.as_ref().and_then(Changes::next) {
+            while let Some(environment) = self.changes.as_mut().and_then(Changes::next) {
                 self.changed(environment);
             }
             self.tell(Event::Due);
@@ -171,7 +171,7 @@ impl<'a> Supervisor<'a> {
         let millis = left.map(|left| i32::try_from(left.as_millis() + 1).unwrap_or(i32::MAX));
         let timeout = millis.and_then(|millis| PollTimeout::try_from(millis).ok());
         let done = self.pumps.as_ref().filter(|_| self.ended.is_some()).map(Pumps::done);
-        let descriptors = [Some(self.signals.as_fd()), self.changes.as_ref().map(Changes::as_fd), done];
+        let descriptors = [Some(self.signals.as_fd()), self.changes.as_ref().and_then(Changes::as_fd), done];
         let mut ready: Vec<_> =
             descriptors.into_iter().flatten().map(|fd| PollFd::new(fd, PollFlags::POLLIN)).collect();
         let _ = poll(&mut ready, timeout.unwrap_or(PollTimeout::NONE));
@@ -184,13 +184,15 @@ impl<'a> Supervisor<'a> {
             OnChange::Exit => {}
             OnChange::Signal(_) => {
                 // Files with a path can change under a command that runs; its variables cannot.
-                let delivered = self.changes.as_mut().map(|changes| changes.deliver(&mut environment));
+                let delivered = self.changes.as_mut().map(|changes| changes.replace_files(&mut environment));
                 if let Some(Err(error)) = delivered {
                     self.report.warning(&format!("secrets have changed, and their files have not: {error}"));
                 }
             }
         }
         self.tell(Event::Changed);
+        // It ends, and does not come back.
+        self.next = self.next.take().filter(|_| self.machine.starts_again());
     }
 
     fn start_again(&mut self) -> Result<(), Error> {

@@ -42,7 +42,14 @@ impl Watcher {
         let Self { plan, servers, token, link, inherited, words, limits, report, mut pace, key, mut current } =
             self;
         let mut watch = Watch::new(Source::new(&plan, &servers, token, &report), link);
-        let look = Look { plan: &plan, inherited: &inherited, words: &words, limits, report: &report };
+        let mut look = Look {
+            problem: None,
+            plan: &plan,
+            inherited: &inherited,
+            words: &words,
+            limits,
+            report: &report,
+        };
         loop {
             thread::sleep(pace.next(random::jitter()));
             let Some(mut environment) = look.at(&mut watch, &mut pace) else { continue };
@@ -76,11 +83,13 @@ struct Look<'a> {
     words: &'a [OsString],
     limits: Limits,
     report: &'a Report,
+    /// The one that was told last, until there is none.
+    problem: Option<String>,
 }
 
 impl Look<'_> {
     /// What the command would get now, if that can be told and has no problems.
-    fn at(&self, watch: &mut Watch<'_>, pace: &mut Pace) -> Option<EnvPlan> {
+    fn at(&mut self, watch: &mut Watch<'_>, pace: &mut Pace) -> Option<EnvPlan> {
         match watch.poll() {
             Ok(None) => {
                 pace.succeeded();
@@ -99,15 +108,18 @@ impl Look<'_> {
         }
     }
 
-    fn environment(&self, snapshot: &Snapshot) -> Option<EnvPlan> {
+    fn environment(&mut self, snapshot: &Snapshot) -> Option<EnvPlan> {
         let mut environment = EnvPlan::build(snapshot, &self.plan.environment, self.inherited);
         environment.check(self.words, self.limits);
-        let Some(problem) = environment.problems.first() else { return Some(environment) };
-        self.report.warning(&format!(
-            "secrets have changed so that the command could not be started with them, and it keeps the old ones: \
-             {problem}"
-        ));
-        None
+        let problem = environment.problems.first().map(ToString::to_string);
+        if let Some(problem) = problem.as_ref().filter(|_| problem != self.problem) {
+            self.report.warning(&format!(
+                "secrets have changed so that the command could not be started with them, and it keeps the old \
+                 ones: {problem}"
+            ));
+        }
+        self.problem = problem;
+        self.problem.is_none().then_some(environment)
     }
 
     fn failed(&self, error: &Error) {

@@ -46,7 +46,11 @@ fn kill(unit: &Unit, signal: &str) {
 fn without_notify_the_main_process_is_us_and_ends_as_the_command() {
     let (unit, _) = unit("app.service", "initial", "--init");
     let unit = unit.with("Restart=no").script("#!/bin/sh\nread -r line <\"$CACHE_DIRECTORY/go\"; exit 42\n");
-    unit.machine.run(["sh", "-c", "mkdir -p /var/cache/private/initial && mkfifo -m 666 /var/cache/private/initial/go"]);
+    unit.machine.run([
+        "sh",
+        "-c",
+        "mkdir -p /var/cache/private/initial && mkfifo -m 666 /var/cache/private/initial/go",
+    ]);
     unit.systemctl("start");
     unit.runs(BWS_EXEC);
     unit.machine.run(["sh", "-c", "echo >/var/cache/private/initial/go"]);
@@ -101,7 +105,8 @@ fn told(unit: &Unit) -> String {
     says(unit, "ready\n");
     unit.systemctl("stop");
     let journal = unit.journal();
-    let line = journal.lines().rev().find(|line| line.starts_with("ended by ")).unwrap_or(&journal).to_owned();
+    let line =
+        journal.lines().rev().find(|line| line.starts_with("ended by ")).unwrap_or(&journal).to_owned();
     unit.machine.run(["journalctl", "--rotate"]);
     line
 }

@@ -100,6 +100,11 @@ fn who_is_asked_to_end_does_not_come_back() {
         assert_eq!(run.at(1, Event::Changed), TERM);
         assert_eq!(run.at(2, Event::Signal(signal)), Some(Action::Forward(signal)));
         assert_eq!(run.at(3, GONE), Some(Action::End(Exit::Command(0))));
+        // A stop is a stop, also while a change ends us: 75 would make a failure of it.
+        let mut run = Run::new(Rules { on_change: OnChange::Exit, ..rules() });
+        assert_eq!(run.at(1, Event::Changed), TERM);
+        assert_eq!(run.at(2, Event::Signal(signal)), Some(Action::Forward(signal)));
+        assert_eq!(run.at(3, GONE), Some(Action::End(Exit::Command(0))));
     }
     let mut run = Run::new(rules());
     assert_eq!(run.at(1, Event::Signal(libc::SIGTERM)), TERM);
