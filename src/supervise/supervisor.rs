@@ -211,6 +211,9 @@ impl<'a> Supervisor<'a> {
         match self.machine.on(event, Instant::now()) {
             None => {}
             Some(Action::Start) => {
+                if let Some(terminal) = &self.terminal {
+                    terminal.restore(self.command);
+                }
                 self.command_is_gone();
                 if let Err(error) = self.start_again() {
                     self.end = Some(Err(error));

@@ -11,6 +11,7 @@ use std::os::unix::fs::OpenOptionsExt;
 
 use nix::errno::Errno;
 use nix::sys::signal::killpg;
+use nix::sys::termios::{SetArg, Termios, tcgetattr, tcsetattr};
 use nix::unistd::{Pid, getpgrp, getpid, tcgetpgrp, tcsetpgrp};
 
 use super::machine;
@@ -20,6 +21,8 @@ use crate::sys;
 pub struct Terminal {
     device: File,
     group: Pid,
+    /// As we found it.
+    settings: Termios,
 }
 
 impl Terminal {
@@ -27,7 +30,8 @@ impl Terminal {
         let options = OpenOptions::new().read(true).write(true).custom_flags(libc::O_NOCTTY).clone();
         let device = options.open("/dev/tty").ok()?;
         tcgetpgrp(&device).ok()?;
-        Some(Self { device, group: getpgrp() })
+        let settings = tcgetattr(&device).ok()?;
+        Some(Self { device, group: getpgrp(), settings })
     }
 
     /// Whether nobody else here can want it: we lead our group, and are between no pipes.
@@ -53,6 +57,14 @@ impl Terminal {
     pub fn give(&self, command: i32) {
         if self.is_ours() {
             let _ = tcsetpgrp(&self.device, Pid::from_raw(command));
+        }
+    }
+
+    /// For the next command: one that was killed could not put its settings back, and no shell sees that
+    /// it has ended. Not if the terminal is with others, whose settings they may be.
+    pub fn restore(&self, command: i32) {
+        if self.holder(command) == machine::Terminal::Commands {
+            let _ = tcsetattr(&self.device, SetArg::TCSANOW, &self.settings);
         }
     }
 
