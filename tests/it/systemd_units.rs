@@ -38,7 +38,8 @@ fn every_service_restarts_as_it_should() {
             .chain(["ProtectProc=invisible"])
             .for_each(has);
         assert!(text.contains("\nExecStart=/usr/bin/bws-exec "), "{name}");
-        let token = ["\nLoadCredential=bws-access-token:/", " --access-token-file=/etc/app/bws-access-token "];
+        let token =
+            ["\nLoadCredential=bws-access-token:/", " --access-token-file=/etc/app/bws-access-token "];
         assert_eq!(token.iter().filter(|way| text.contains(*way)).count(), 1, "{name}");
         // For these the fetch is a part of the start.
         if text.contains("Type=notify") || text.contains("Type=oneshot") {

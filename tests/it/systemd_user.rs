@@ -105,7 +105,10 @@ ExecStart=/usr/bin/bws-exec --init --kill-after=0 --user=waited --file=KEY_FILE=
     unit.systemctl("start");
     let said = format!("the file has {} bytes, is of waited", KEY.len());
     eventually(&format!("{said}: {}", unit.journal()), || unit.journal().contains(&said));
-    assert_eq!(unit.machine.run(["readlink", &format!("/proc/{}/exe", unit.show("MainPID"))]), "/usr/bin/bws-exec\n");
+    assert_eq!(
+        unit.machine.run(["readlink", &format!("/proc/{}/exe", unit.show("MainPID"))]),
+        "/usr/bin/bws-exec\n"
+    );
     unit.systemctl("stop");
     assert_eq!(unit.show("ExecMainStatus"), "3", "{}", unit.journal());
 }
