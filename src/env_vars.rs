@@ -27,8 +27,7 @@ pub const CREDENTIAL: &str = "bws-access-token";
 pub const LISTEN_PID: &str = "LISTEN_PID";
 pub const LISTEN_FDS: &str = "LISTEN_FDS";
 pub const LISTEN_FDNAMES: &str = "LISTEN_FDNAMES";
-/// `sd_notify(3)`, `sd_watchdog_enabled(3)`, and which process a service was started as.
-pub const NOTIFY_SOCKET: &str = "NOTIFY_SOCKET";
+/// `sd_watchdog_enabled(3)`, and which process a service was started as.
 pub const WATCHDOG_PID: &str = "WATCHDOG_PID";
 pub const SYSTEMD_EXEC_PID: &str = "SYSTEMD_EXEC_PID";
 
@@ -85,9 +84,8 @@ pub static READ: [(&str, &str); 26] = [
          CONTAINER_CONNECTION.",
     ),
     (
-        NOTIFY_SOCKET,
-        "With SYSTEMD_EXEC_PID: where a launcher that stays tells systemd which process is the service. \
-         WATCHDOG_PID and LISTEN_PID are rewritten for it.",
+        WATCHDOG_PID,
+        "With LISTEN_PID and SYSTEMD_EXEC_PID: rewritten by a launcher that stays, to name the command.",
     ),
     (
         JOURNAL_STREAM,

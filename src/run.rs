@@ -19,7 +19,7 @@ use crate::identity::Identity;
 use crate::plan::{self, RunPlan};
 use crate::report::{self, Phase, Report};
 use crate::source::{Loaded, Source};
-use crate::supervise::{Command, Notify, Origin, Supervised};
+use crate::supervise::{Command, Origin, Supervised};
 use crate::token::TokenText;
 use crate::{env_vars, sys};
 
@@ -134,9 +134,8 @@ fn stages(args: Args, token: Option<TokenText>, mut host: Host, report: &Report)
                 limits: host.limits,
                 github_mask: plan.github_mask,
             };
-            let notify = Notify::new(&host);
             let origin = Origin { plan, servers, token, link, inherited: inherited.into_owned() };
-            Supervised { supervision, command, notify, origin, environment }.run(exec, report)
+            Supervised { supervision, command, origin, environment }.run(exec, report)
         }
         (_, program) => show(
             DryRun {

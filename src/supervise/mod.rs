@@ -8,7 +8,6 @@
 mod changes;
 mod machine;
 mod mask;
-mod notify;
 mod pace;
 mod streams;
 mod supervisor;
@@ -16,7 +15,6 @@ mod terminal;
 mod watcher;
 
 pub use changes::Command;
-pub use notify::Notify;
 
 use std::io;
 use std::sync::mpsc;
@@ -50,7 +48,6 @@ pub struct Origin {
 pub struct Supervised {
     pub supervision: Supervision,
     pub command: Command,
-    pub notify: Option<Notify>,
     pub origin: Origin,
     /// What it starts with.
     pub environment: EnvPlan,
@@ -60,8 +57,8 @@ impl Supervised {
     /// Runs it to its end. Nothing of its environment or files stays with us while it runs, but what keys
     /// and ciphertext it takes to ask again.
     pub fn run(self, exec: ExecPlan, report: &Report) -> Result<Exit, Error> {
-        let Self { supervision, command, notify, origin, environment } = self;
-        let mut supervisor = Supervisor::new(supervision, notify, report)?;
+        let Self { supervision, command, origin, environment } = self;
+        let mut supervisor = Supervisor::new(supervision, report)?;
         supervisor.start(&exec, &environment)?;
         drop(exec);
         let changes = match supervision.watch {

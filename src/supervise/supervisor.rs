@@ -7,7 +7,6 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use super::changes::Changes;
 use super::machine::{self, Action, Event, Machine, Rules};
-use super::notify::Notify;
 use super::streams::{self, Outputs, Pipes, Pumps};
 use super::terminal::Terminal;
 use crate::env::EnvPlan;
@@ -22,7 +21,6 @@ pub struct Supervisor<'a> {
     machine: Machine,
     signals: OwnedFd,
     terminal: Option<Terminal>,
-    notify: Option<Notify>,
     signal_group: bool,
     report: &'a Report,
     command: i32,
@@ -42,7 +40,7 @@ pub struct Supervisor<'a> {
 
 impl<'a> Supervisor<'a> {
     /// From here on no signal is lost: what arrives before the command is there, it gets then.
-    pub fn new(settings: Supervision, notify: Option<Notify>, report: &'a Report) -> Result<Self, Error> {
+    pub fn new(settings: Supervision, report: &'a Report) -> Result<Self, Error> {
         let signals = sys::signals_as_data().map_err(|cause| Error::Spawn { cause })?;
         sys::adopt_orphans();
         let rules = Rules {
@@ -55,7 +53,6 @@ impl<'a> Supervisor<'a> {
             machine: Machine::new(rules),
             signals,
             terminal: Terminal::open(),
-            notify,
             signal_group: settings.signal_group,
             report,
             command: 0,
@@ -88,9 +85,6 @@ impl<'a> Supervisor<'a> {
             child = pid;
             if let Some(terminal) = self.terminal.as_ref().filter(|terminal| terminal.is_for_us_alone()) {
                 terminal.give(pid);
-            }
-            if let Some(notify) = &self.notify {
-                notify.main_process(pid.unsigned_abs());
             }
         });
         self.command = child;
@@ -253,11 +247,6 @@ impl<'a> Supervisor<'a> {
     fn command_is_gone(&self) {
         if let Some(terminal) = &self.terminal {
             terminal.take_back(self.command);
-        }
-        // The code that systemd is to see is ours.
-        if let Some(notify) = &self.notify {
-            notify.main_process(std::process::id());
-            notify.settle();
         }
     }
 }

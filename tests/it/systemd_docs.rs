@@ -51,6 +51,7 @@ fn a_newcomer_gets_from_an_empty_machine_to_running_services() {
         ("web.service", "web"),
         ("bws-exec@app.service", "app"),
         ("app-notify.service", "app"),
+        ("app-user.service", "app"),
     ] {
         let greeting = format!("API_KEY has 16 bytes, I am {}", show(unit, "MainPID"));
         let program = format!("/usr/local/bin/{program}\n");

@@ -36,11 +36,6 @@ fn is(unit: &Unit, expected: &[(&str, &str)]) {
     assert_eq!(found, values, "{}", unit.journal());
 }
 
-fn kill(unit: &Unit, signal: &str) {
-    unit.machine.run(["systemctl", "kill", "--kill-who=main", signal, &unit.name]);
-}
-
-/// Nothing is told to systemd here: it sees us, and how we end.
 #[test]
 #[ignore = "needs root and systemd-nspawn"]
 fn without_notify_the_main_process_is_us_and_ends_as_the_command() {
@@ -57,30 +52,47 @@ fn without_notify_the_main_process_is_us_and_ends_as_the_command() {
     unit.becomes(&[("ActiveState", "failed"), ("Result", "exit-code"), ("ExecMainStatus", "42")]);
 }
 
-/// `READY=1` of the command, with the `NotifyAccess=` that the example has; and what is lost with it.
-#[test]
-#[ignore = "needs root and systemd-nspawn"]
-fn with_notify_access_main_the_command_is_heard_and_its_end_is_not_seen() {
-    let (unit, _) = unit("app-notify.service", "heard", "--init");
-    unit.systemctl("start");
-    let pid = unit.runs(&unit.program());
-    says(&unit, &greeting(KEY.len(), &pid));
-    kill(&unit, "--signal=KILL");
-    unit.becomes(&[("ActiveState", "inactive"), ("Result", "success"), ("NRestarts", "0")]);
+fn kill(unit: &Unit, signal: &str, pid: &str) {
+    unit.machine.run(["sh", "-c", &format!("kill -{signal} {pid}")]);
+}
+
+/// The program's process, below us.
+fn command(unit: &Unit) -> String {
+    let main = unit.runs(BWS_EXEC);
+    let mut command = String::new();
+    eventually(&format!("{} is there", unit.program()), || {
+        let child = unit.machine.run(["cat", &format!("/proc/{main}/task/{main}/children")]);
+        command = child.trim().to_owned();
+        let link = unit.machine.try_run(["readlink", &format!("/proc/{command}/exe")]);
+        String::from_utf8_lossy(&link.stdout).trim() == unit.program()
+    });
+    command
 }
 
 #[test]
 #[ignore = "needs root and systemd-nspawn"]
-fn with_notify_access_all_the_end_of_the_command_is_the_unit_s() {
-    let (unit, _) = unit("app-notify.service", "ended", "--init");
+fn with_notify_access_main_nobody_hears_the_command() {
+    let (unit, _) = unit("app-notify.service", "unheard", "--init");
+    let unit = unit.with("TimeoutStartSec=1s\nRestart=no");
+    assert!(!unit.machine.try_run(["systemctl", "start", &unit.name]).status.success());
+    is(&unit, &[("Result", "timeout")]);
+    assert!(unit.journal().contains("reception only permitted for main PID"), "{}", unit.journal());
+}
+
+#[test]
+#[ignore = "needs root and systemd-nspawn"]
+fn the_command_is_ready_and_its_end_is_the_unit_s() {
+    let (unit, _) = unit("app-notify.service", "heard", "--init");
     let unit = unit.with("NotifyAccess=all");
     unit.systemctl("start");
-    let first = unit.runs(&unit.program());
-    kill(&unit, "--signal=KILL");
+    let first = command(&unit);
+    says(&unit, &greeting(KEY.len(), &first));
+    kill(&unit, "KILL", &first);
     eventually("it is started again", || unit.show("NRestarts") == "1");
     unit.becomes(&[("ActiveState", "active")]);
-    assert_ne!(unit.runs(&unit.program()), first);
-    // With a code of its own.
+    assert_ne!(command(&unit), first);
+    assert!(unit.journal().contains("status=9/KILL"), "{}", unit.journal());
+    // With a code of its own, right after it was ready.
     let unit = unit.with("Restart=no").script("#!/bin/sh\nsystemd-notify --ready\nexit 42\n");
     unit.systemctl("stop");
     unit.begin();
@@ -90,9 +102,8 @@ fn with_notify_access_all_the_end_of_the_command_is_the_unit_s() {
 /// Counts how often it is told to end, and says so a while after the last time.
 const COUNTER: &str = "#!/usr/bin/perl
 $| = 1;
-use POSIX;
-my $set = POSIX::SigSet->new(SIGTERM);
-$SIG{TERM} = sub { $count += 1; print \"TERM $count\\n\"; };
+$SIG{TERM} = sub { $count += 1; };
+system 'systemd-notify', '--ready' if $ENV{NOTIFY_SOCKET};
 print \"ready\\n\";
 while (1) { $left = select(undef, undef, undef, $count ? 0.5 : 3600); last if $count && $left == 0; }
 print \"ended by $count\\n\";
@@ -114,14 +125,14 @@ fn told(unit: &Unit) -> String {
 #[test]
 #[ignore = "needs root and systemd-nspawn"]
 fn stop_tells_the_command_once_with_kill_mode_mixed() {
-    for (example, stem, settings, code) in [
-        ("app.service", "mixed", "KillMode=mixed", "3"),
-        ("app-notify.service", "mixed2", "KillMode=mixed\nNotifyAccess=all\nType=exec", "3"),
+    for (example, stem, settings) in [
+        ("app.service", "mixed", "KillMode=mixed"),
+        ("app-notify.service", "mixed2", "KillMode=mixed\nNotifyAccess=all\nWatchdogSec=0"),
     ] {
         let (unit, _) = unit(example, stem, "--init");
         let unit = unit.with(settings).script(COUNTER);
         assert_eq!(told(&unit), "ended by 1", "{example}: {}", unit.journal());
-        is(&unit, &[("ExecMainStatus", code), ("NRestarts", "0")]);
+        is(&unit, &[("ExecMainStatus", "3"), ("NRestarts", "0")]);
     }
 }
 
@@ -140,16 +151,22 @@ fn the_watchdog_watches_the_command_and_not_us() {
     let (unit, _) = unit("app-notify.service", "guarded", "--init");
     let unit = unit.with("NotifyAccess=all\nWatchdogSec=2s");
     unit.systemctl("start");
-    let pid = unit.runs(&unit.program());
+    let pid = command(&unit);
+    is_seen_for_long(&unit);
+    assert_eq!(command(&unit), pid);
+    is(&unit, &[("NRestarts", "0")]);
+    kill(&unit, "STOP", &pid);
+    eventually("it is started again", || unit.show("NRestarts") != "0");
+    unit.becomes(&[("ActiveState", "active")]);
+    assert_ne!(command(&unit), pid);
+    assert!(unit.journal().contains("Watchdog timeout"), "{}", unit.journal());
+}
+
+/// Twice as long as a watchdog of 2 s has patience.
+fn is_seen_for_long(unit: &Unit) {
     let seen = || unit.show("WatchdogTimestampMonotonic").parse::<u64>().unwrap();
     let began = seen();
     eventually("it was seen for twice as long", || seen() > began + 4_000_000);
-    is(&unit, &[("MainPID", &pid), ("NRestarts", "0")]);
-    kill(&unit, "--signal=STOP");
-    eventually("it is started again", || unit.show("NRestarts") != "0");
-    unit.becomes(&[("ActiveState", "active")]);
-    assert_ne!(unit.runs(&unit.program()), pid);
-    assert!(unit.journal().contains("Watchdog timeout"), "{}", unit.journal());
 }
 
 #[test]
@@ -163,28 +180,25 @@ fn a_socket_of_systemd_is_served_by_the_command() {
     let mut client = UnixStream::connect(unit.machine.path("/run/served.sock")).unwrap();
     client.set_read_timeout(Some(PATIENCE)).unwrap();
     client.read_to_string(&mut said).unwrap();
-    let main = unit.runs(BWS_EXEC);
-    let command = unit.machine.run(["cat", &format!("/proc/{main}/task/{main}/children")]);
-    assert_eq!(said, greeting(KEY.len(), command.trim()));
+    assert_eq!(said, greeting(KEY.len(), &command(&unit)));
 }
 
-/// The unit stays active, with another main process whose word counts: its watchdog goes on.
+/// The word of the new command counts as that of the old one did: the watchdog goes on.
 #[test]
 #[ignore = "needs root and systemd-nspawn"]
-fn a_change_replaces_the_main_process_of_an_active_unit() {
+fn a_change_replaces_the_command_of_an_active_unit() {
     let (unit, secret) = unit("app-notify.service", "rotated", "--watch=1s");
-    let unit = unit.with("NotifyAccess=all\nWatchdogSec=2s");
+    let unit = unit.with("NotifyAccess=all\nKillMode=mixed\nWatchdogSec=2s");
     unit.systemctl("start");
-    let first = unit.runs(&unit.program());
-    let since = unit.show("ActiveEnterTimestampMonotonic");
+    let [main, since] = ["MainPID", "ActiveEnterTimestampMonotonic"].map(|property| unit.show(property));
+    let first = command(&unit);
     unit.scenario.vault.owner().update_secret(secret, "twenty bytes long...");
-    eventually("there is another", || ![&first, "0"].contains(&unit.show("MainPID").as_str()));
-    let second = unit.runs(&unit.program());
+    says(&unit, "API_KEY has 20 bytes");
+    let second = command(&unit);
+    assert_ne!(second, first);
     says(&unit, &greeting(20, &second));
-    let seen = || unit.show("WatchdogTimestampMonotonic").parse::<u64>().unwrap();
-    let began = seen();
-    eventually("it was seen for twice as long", || seen() > began + 4_000_000);
-    is(&unit, &[("MainPID", &second), ("NRestarts", "0"), ("ActiveEnterTimestampMonotonic", &since)]);
+    is_seen_for_long(&unit);
+    is(&unit, &[("MainPID", &main), ("NRestarts", "0"), ("ActiveEnterTimestampMonotonic", &since)]);
     unit.systemctl("stop");
     is(&unit, &[("Result", "success")]);
 }
