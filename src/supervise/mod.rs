@@ -6,6 +6,7 @@
 //! ```
 
 mod changes;
+mod inbox;
 mod machine;
 // Until the loop pumps by it.
 #[cfg_attr(not(test), expect(dead_code))]
@@ -20,7 +21,6 @@ pub use changes::Command;
 pub use notify::Notify;
 
 use std::io;
-use std::sync::mpsc;
 
 use changes::Changes;
 use pace::Pace;
@@ -91,8 +91,7 @@ fn watch(
     command.files.close_descriptors();
     let fault = |cause: io::Error| Error::Spawn { cause };
     let key = random::bytes().map_err(fault)?;
-    let (found, receiver) = mpsc::channel();
-    let (wake, waker) = io::pipe().map_err(fault)?;
+    let (outbox, inbox) = inbox::boxes().map_err(fault)?;
     let Origin { plan, servers, token, link, inherited } = origin;
     let watcher = Watcher {
         current: environment.digest(&key),
@@ -107,8 +106,7 @@ fn watch(
         pace: Pace::new(watching.interval),
         key,
     };
-    let changes = Changes::new(command, receiver, wake).map_err(fault)?;
     let thread = std::thread::Builder::new().name("watch".into());
-    thread.spawn(move || watcher.run(&found, waker)).map_err(fault)?;
-    Ok(changes)
+    thread.spawn(move || watcher.run(outbox)).map_err(fault)?;
+    Ok(Changes::new(command, inbox))
 }
