@@ -49,7 +49,7 @@ impl Supervision {
         let OnChange::Signal(_) = self.watch?.on_change else { return None };
         let fixed = files.iter().find(|file| file.path.is_none())?;
         Some(format!(
-            "--on-change signal: the content of --file {} stays as it is at the start; give it path= to have it \
+            "--on-change signal: the content of --file {} stays as it is at the start; give path= to have it \
              replaced",
             fixed.name
         ))

@@ -116,7 +116,7 @@ fn a_command_that_is_gone_at_a_restart_ends_us_with_127() {
 #[ignore = "needs root"]
 fn after_a_signal_no_content_stays_with_us() {
     let written = Written::new();
-    let running = written.start(&["--on-change", "signal:HUP", "--all", "--file", "FILE=KEY"]);
+    let running = written.start(&["--on-change", "signal:HUP", "--map", "KEY=KEY", "--file", "FILE=KEY"]);
     written.change("second");
     written.wait_for(&["first", "hup"]);
     let memory = |pid| proc::descriptors(pid).into_values().filter(|to| to.contains("memfd")).count();
