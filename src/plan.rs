@@ -87,16 +87,19 @@ impl RunPlan {
         };
         let github_mask = github_mask(&args, host, &mut warnings)?;
         let identity = identity(&args)?;
+        let supervision = supervision::of(&args)?;
+        let environment = environment(&args, env_files, host)?;
+        warnings.extend(supervision.and_then(|supervision| supervision.warning(&environment.files)));
         Ok(Self {
             servers,
             identity: if container.is_some() { Wanted::default() } else { identity },
-            supervision: supervision::of(&args)?,
+            supervision,
             container,
             github_mask,
             transport: transport(&args, host),
             deadline,
             cache: cache(&args, host)?,
-            environment: environment(&args, env_files, host)?,
+            environment,
             tokens,
             dry_run: args.dry_run,
             command: args.command,

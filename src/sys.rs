@@ -15,6 +15,7 @@ mod supervise;
 use std::ffi::{CStr, c_char, c_int};
 use std::os::fd::RawFd;
 use std::ptr;
+use std::sync::Once;
 use std::sync::atomic::{AtomicPtr, AtomicU8, AtomicU64, Ordering::Relaxed};
 
 use zeroize::{Zeroize, Zeroizing};
@@ -187,9 +188,12 @@ pub fn resolve_names_by_files_and_dns() {
     unsafe extern "C" {
         fn __nss_configure_lookup(database: *const c_char, services: *const c_char) -> c_int;
     }
+    static ONCE: Once = Once::new();
     // SAFETY: glibc copies nothing and keeps neither pointer beyond parsing; both are static. It is
-    // called before any other thread exists.
-    unsafe { __nss_configure_lookup(c"hosts".as_ptr(), c"files dns".as_ptr()) };
+    // called once, before any thread has looked a name up.
+    ONCE.call_once(|| unsafe {
+        __nss_configure_lookup(c"hosts".as_ptr(), c"files dns".as_ptr());
+    });
 }
 
 /// The longest single string `execve` takes (`MAX_ARG_STRLEN`), its NUL included: 32 pages.

@@ -6,6 +6,7 @@ use std::time::Duration;
 use nix::sys::signal::Signal;
 
 use crate::cli::Args;
+use crate::env::FileRule;
 use crate::error::Error;
 
 const KILL_AFTER: Duration = Duration::from_secs(10);
@@ -42,6 +43,19 @@ pub enum OnChange {
     Exit,
     /// Send the command this signal.
     Signal(i32),
+}
+
+impl Supervision {
+    /// What cannot work as asked.
+    pub fn warning(&self, files: &[FileRule]) -> Option<String> {
+        let OnChange::Signal(_) = self.watch?.on_change else { return None };
+        let fixed = files.iter().find(|file| file.path.is_none())?;
+        Some(format!(
+            "--on-change signal: the content of --file {} stays as it is at the start; give path= to have it \
+             replaced",
+            fixed.name
+        ))
+    }
 }
 
 pub fn of(args: &Args) -> Result<Option<Supervision>, Error> {

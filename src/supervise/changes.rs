@@ -1,13 +1,10 @@
 //! Changes of secrets, as the watching thread finds them, and what starts the command with them.
 
 use std::ffi::OsString;
-use std::io::{self, ErrorKind, PipeReader, Read};
-use std::os::fd::{AsFd, BorrowedFd};
-use std::sync::mpsc::Receiver;
+use std::os::fd::BorrowedFd;
 use std::time::{Duration, Instant};
 
-use nix::fcntl::{FcntlArg, OFlag, fcntl};
-
+use super::inbox::Inbox;
 use crate::deadline::Deadline;
 use crate::env::{EnvPlan, FileRule, Limits};
 use crate::error::Error;
@@ -33,38 +30,20 @@ pub struct Command {
 
 pub struct Changes {
     command: Command,
-    found: Receiver<EnvPlan>,
-    /// Readable when there is something to be received.
-    wake: Option<PipeReader>,
+    found: Inbox<EnvPlan>,
 }
 
 impl Changes {
-    /// The pipe must not make us wait: a change can be here before the byte that tells of it.
-    pub fn new(command: Command, found: Receiver<EnvPlan>, wake: PipeReader) -> io::Result<Self> {
-        let flags = OFlag::from_bits_retain(fcntl(&wake, FcntlArg::F_GETFL)?);
-        fcntl(&wake, FcntlArg::F_SETFL(flags | OFlag::O_NONBLOCK))?;
-        Ok(Self { command, found, wake: Some(wake) })
+    pub fn new(command: Command, found: Inbox<EnvPlan>) -> Self {
+        Self { command, found }
     }
 
-    /// The next one, if there is one: the latest, should there be more.
     pub fn next(&mut self) -> Option<EnvPlan> {
-        // The bytes first: what comes between the two wakes us once more, and one that nobody reads would
-        // wake us for ever.
-        let read = self.wake.as_mut().map(|wake| wake.read(&mut [0; 64]));
-        let ended = match read {
-            Some(Ok(length)) => length == 0,
-            Some(Err(error)) => !matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted),
-            None => false,
-        };
-        if ended {
-            self.wake = None;
-        }
-        self.found.try_iter().last()
+        self.found.next()
     }
 
-    /// None if nobody looks for changes any more.
     pub fn as_fd(&self) -> Option<BorrowedFd<'_>> {
-        self.wake.as_ref().map(AsFd::as_fd)
+        self.found.as_fd()
     }
 
     /// Replaces the files that have a path. A command that runs has its descriptors already, and they are

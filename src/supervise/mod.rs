@@ -6,6 +6,7 @@
 //! ```
 
 mod changes;
+mod inbox;
 mod machine;
 mod mask;
 mod pace;
@@ -17,7 +18,6 @@ mod watcher;
 pub use changes::Command;
 
 use std::io;
-use std::sync::mpsc;
 
 use changes::Changes;
 use pace::Pace;
@@ -87,8 +87,7 @@ fn watch(
     command.files.close_descriptors();
     let fault = |cause: io::Error| Error::Spawn { cause };
     let key = random::bytes().map_err(fault)?;
-    let (found, receiver) = mpsc::channel();
-    let (wake, waker) = io::pipe().map_err(fault)?;
+    let (outbox, inbox) = inbox::boxes().map_err(fault)?;
     let Origin { plan, servers, token, link, inherited } = origin;
     let watcher = Watcher {
         current: environment.digest(&key),
@@ -103,8 +102,7 @@ fn watch(
         pace: Pace::new(watching.interval),
         key,
     };
-    let changes = Changes::new(command, receiver, wake).map_err(fault)?;
     let thread = std::thread::Builder::new().name("watch".into());
-    thread.spawn(move || watcher.run(&found, waker)).map_err(fault)?;
-    Ok(changes)
+    thread.spawn(move || watcher.run(outbox)).map_err(fault)?;
+    Ok(Changes::new(command, inbox))
 }

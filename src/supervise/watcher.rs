@@ -1,10 +1,9 @@
 //! The thread that asks whether secrets have changed. Nothing that goes wrong here disturbs the command.
 
 use std::ffi::OsString;
-use std::io::{PipeWriter, Write};
-use std::sync::mpsc::Sender;
 use std::thread;
 
+use super::inbox::Outbox;
 use super::pace::Pace;
 use crate::api::Servers;
 use crate::env::{Digest, Entry, EnvPlan, Limits};
@@ -38,7 +37,7 @@ pub struct Watcher {
 
 impl Watcher {
     /// Ends with the process, or when nobody listens any more.
-    pub fn run(self, found: &Sender<EnvPlan>, mut wake: PipeWriter) {
+    pub fn run(self, mut found: Outbox<EnvPlan>) {
         let Self { plan, servers, token, link, inherited, words, limits, report, mut pace, key, mut current } =
             self;
         let mut watch = Watch::new(Source::new(&plan, &servers, token, &report), link);
@@ -69,7 +68,7 @@ impl Watcher {
             let digest = environment.digest(&key);
             if digest != current {
                 current = digest;
-                if found.send(environment).is_err() || wake.write_all(&[1]).is_err() {
+                if !found.send(environment) {
                     return;
                 }
             }

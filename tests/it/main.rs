@@ -89,3 +89,4 @@ mod usage;
 mod user;
 mod user_files;
 mod watch;
+mod watch_faults;
