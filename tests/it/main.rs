@@ -55,6 +55,7 @@ mod hostile;
 mod house;
 mod hygiene;
 mod levels;
+mod modes;
 mod names;
 mod oracle;
 mod policy;
