@@ -12,6 +12,7 @@ mod cache_limits;
 mod cache_options;
 mod cache_session;
 mod cache_sharing;
+mod complaints;
 mod config_profiles;
 mod container_entrypoint;
 mod container_examples;

@@ -104,8 +104,10 @@ impl Mode {
     fn differences(self, launch: impl Fn() -> Launch) -> Vec<String> {
         let ((plain, a), (running, b)) = (Self(&[]).asleep(launch()), self.asleep(launch()));
         let differences = Surroundings::of(b).differences(&Surroundings::of(a));
-        for running in [plain, running] {
-            running.signal(libc::SIGTERM);
+        for (running, command) in [(plain, a), (running, b)] {
+            // It may block everything else, and as another user it outlives us.
+            // SAFETY: a process that its parent has not reaped.
+            assert_eq!(unsafe { libc::kill(command, libc::SIGKILL) }, 0);
             running.finish();
         }
         differences.into_keys().collect()
