@@ -90,11 +90,8 @@ fn commands_that_cannot_be_executed() {
     untouched(&scenario.vault);
 }
 
-/// What only the kernel can tell: the program's own loader is missing.
-#[test]
-fn commands_that_the_kernel_does_not_start() {
-    let scenario = Scenario::new().secret("NAME", "value");
-    let directory = tempfile::tempdir().expect("a temporary directory");
+/// A program whose own loader is missing, which only the kernel can tell.
+pub fn without_loader(directory: &Path) -> PathBuf {
     let mut program = fs::read("/bin/true").expect("there is a program");
     let loader = program
         .windows(6)
@@ -102,8 +99,16 @@ fn commands_that_the_kernel_does_not_start() {
         .or_else(|| program.windows(8).position(|window| window == b"/lib/ld-"));
     let loader = loader.expect("the system's programs are linked dynamically");
     program[loader + 1..loader + 4].copy_from_slice(b"non");
-    let path = file(directory.path(), "program", "", 0o755);
+    let path = file(directory, "program", "", 0o755);
     fs::write(&path, program).expect("a file can be written");
+    path
+}
+
+#[test]
+fn commands_that_the_kernel_does_not_start() {
+    let scenario = Scenario::new().secret("NAME", "value");
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let path = without_loader(directory.path());
     let message =
         format!("the kernel would not start {}: No such file or directory (os error 2)", path.display());
     let hint = "run the command without bws-exec to see whether it starts at all";

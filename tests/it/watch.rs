@@ -85,6 +85,68 @@ fn a_change_restarts_the_command_once() {
     assert_eq!(written.lines().len(), 6);
 }
 
+/// Who changes one secret after the other gets one restart, with the last of them.
+#[test]
+fn a_burst_of_changes_restarts_it_once() {
+    let written = Written::new();
+    // Two seconds to settle.
+    let command = ["sh", "-c", COMMAND, &written.log];
+    let running = written.started(written.scenario.launch().option("--watch=3s").command(command));
+    written.scenario.vault.clear_log();
+    written.change("second");
+    // It has been seen, and settles.
+    written.polls("the poll that sees it", |requests| syncs(requests).next().is_some());
+    written.change("third");
+    written.polls("the look after it", |requests| syncs(requests).count() >= 2);
+    written.wait_for(&["first", "term", "third"]);
+    written.scenario.vault.clear_log();
+    written.polls("two more polls", |requests| syncs(requests).count() >= 2);
+    assert_eq!(written.lines(), ["first", "term", "third"]);
+    running.signal(libc::SIGTERM);
+    running.finish();
+}
+
+/// A copy may be older than the last change.
+#[test]
+fn what_a_copy_did_not_know_is_seen_by_the_first_poll() {
+    let written = Written::new();
+    let cache = written.directory.path().join("cache");
+    fs::create_dir(&cache).unwrap();
+    let options = ["--cache-dir", cache.to_str().unwrap(), "--max-age=1h"];
+    written.scenario.launch().options(options).command(["true"]).run().succeeded();
+    written.change("second");
+    written.scenario.vault.clear_log();
+    let running = written.start(&options);
+    written.wait_for(&["first", "term", "second"]);
+    assert_eq!(syncs(&written.scenario.vault.requests()).next().unwrap().query, "", "it asks for everything");
+    running.signal(libc::SIGTERM);
+    running.finish();
+}
+
+#[test]
+#[ignore = "needs root"]
+fn each_start_is_the_users_own() {
+    use std::os::unix::fs::PermissionsExt;
+    let written = Written::new();
+    // That user writes there.
+    fs::set_permissions(written.directory.path(), fs::Permissions::from_mode(0o777)).unwrap();
+    fs::set_permissions(format!("{}.wait", written.log), fs::Permissions::from_mode(0o666)).unwrap();
+    let script = "trap 'exit 3' TERM; exec 9<>\"$0.wait\"
+        echo \"$KEY $(cat \"$FILE\") $(id -u):$(id -g)\" >>\"$0\"; while :; do read -r line <&9; done";
+    let launch = written.scenario.launch().options([
+        "--watch=1s",
+        "--user=4242:4343",
+        "--file=FILE=KEY",
+        "--map=KEY=KEY",
+    ]);
+    let running = launch.command(["sh", "-c", script, &written.log]).start();
+    written.wait_for(&["first first 4242:4343"]);
+    written.change("second");
+    written.wait_for(&["first first 4242:4343", "second second 4242:4343"]);
+    running.signal(libc::SIGTERM);
+    assert_eq!(running.finish().code(), Some(3));
+}
+
 #[test]
 fn what_is_not_injected_restarts_nothing() {
     let written = Written::new();
