@@ -187,7 +187,7 @@ fn no_shell_stands_between() {
     let scenario = scenario();
     for mode in ["--init", "--watch"] {
         // An argument that a shell would take apart.
-        let launch = scenario.launch().option(mode).option("--kill-after=1ms");
+        let launch = scenario.launch().option(mode).option("--kill-after=200ms");
         let script = "$SIG{TERM} = 'IGNORE'; sleep 1000; # $(id) ; ' \"";
         let running = launch.command(["perl", "-e", script]).start();
         let command = child(running.pid(), "perl");
