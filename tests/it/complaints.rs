@@ -29,7 +29,7 @@ const COMPLAINTS: [(&str, &[&str]); 25] = [
         "envconsul#31: a service manager does not see the application",
         &[
             "systemd_contracts::the_main_process_is_the_command_and_nobody_else_is_there",
-            "supervise_processes::systemd_is_told_who_the_service_is_before_it_runs",
+            "systemd_supervise::the_command_is_ready_and_its_end_is_the_unit_s",
         ],
     ),
     (
