@@ -15,7 +15,7 @@ use crate::deadline::Deadline;
 use crate::env::inherit::{self, Entry};
 use crate::env_vars;
 use crate::error::Error;
-use crate::sys::{Credentials, Refused, Step};
+use crate::sys::{self, Credentials, Refused, Step};
 use crate::users::{Account, Ids, NoAccount, Owner};
 
 /// What was typed.
@@ -53,6 +53,20 @@ impl Identity {
     /// Whose files are COMMAND's.
     pub fn ids(&self) -> Option<Ids> {
         self.account.as_ref().map(|account| Ids { user: account.uid, group: Some(account.gid) })
+    }
+
+    /// Who stays beside COMMAND passes signals on, and must be allowed to (kill(2)).
+    pub fn check_signals(&self) -> Result<(), Error> {
+        let Some(account) = &self.account else { return Ok(()) };
+        let ours = [nix::unistd::getuid(), nix::unistd::geteuid()];
+        if ours.iter().any(|uid| uid.as_raw() == account.uid) || sys::may_signal_everybody() {
+            return Ok(());
+        }
+        Err(Error::User {
+            option: self.option.clone(),
+            problem: "without CAP_KILL no signal could be passed on to the command".into(),
+            hint: "add CAP_KILL, or do without --init, --watch and --mask",
+        })
     }
 
     /// What is inherited, with the variables of a login changed to the user's, as systemd's `User=` does.

@@ -69,6 +69,9 @@ fn stages(args: Args, token: Option<TokenText>, mut host: Host, report: &Report)
     let mut plan = RunPlan::new(args, tokens, env_files, deadline, &host)?;
     report.warnings(&plan.warnings);
     let identity = Identity::look_up(&plan.identity, plan.deadline)?;
+    if plan.supervision.is_some() {
+        identity.check_signals()?;
+    }
     let (program, no_rights) = locate(&plan.command, &identity, plan.dry_run.is_some(), &host)?;
     // In a container they are its inner copy's to deliver.
     let here = if plan.container.is_some() { &[] } else { &plan.environment.files[..] };

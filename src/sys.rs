@@ -20,7 +20,7 @@ use std::sync::atomic::{AtomicPtr, AtomicU8, AtomicU64, Ordering::Relaxed};
 
 use zeroize::{Zeroize, Zeroizing};
 
-pub use credentials::{Credentials, Refused, Step};
+pub use credentials::{Credentials, Refused, Step, may_signal_everybody};
 pub use descriptors::{adopt, duplicate_above, duplicate_onto, inherited, is_mount_point};
 pub use process::{has_ended, in_background, open_process, peer_process};
 pub use spawn::{EnvString, Image, NotSpawned, NotStarted, PidVariable, execve, spawn};

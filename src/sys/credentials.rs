@@ -260,6 +260,17 @@ fn empty_capabilities() -> Done {
     if capabilities().any(left) { Err(refused(Step::AmbientSet, None)) } else { Ok(()) }
 }
 
+/// Whether this process may send signals to those of any user. What cannot be asked is no reason to refuse.
+pub fn may_signal_everybody() -> bool {
+    /// `CAP_KILL` of linux/capability.h.
+    const KILL: u32 = 1 << 5;
+    let mut header = CapabilityHeader { version: CAPABILITY_VERSION_3, pid: 0 };
+    let mut sets = [CapabilityData::default(); 2];
+    // SAFETY: a header and two elements, as version 3 has them, written to; pid 0 is the calling thread.
+    let answer = unsafe { libc::syscall(libc::SYS_capget, &raw mut header, sets.as_mut_ptr()) };
+    call(answer).is_err() || sets[0].effective & KILL != 0
+}
+
 fn prctl(option: c_int, first: c_ulong, second: c_ulong) -> Result<c_long, i32> {
     // SAFETY: none of the options used here takes a pointer; the kernel wants the unused ones to be zero.
     call(unsafe { libc::syscall(libc::SYS_prctl, option, first, second, 0_u64, 0_u64) })

@@ -247,3 +247,23 @@ fn a_step_that_is_refused_at_the_last_moment() {
     }
     assert!(!scenario.vault.requests().is_empty(), "the trial went well");
 }
+
+/// Otherwise `docker stop` would wait for its SIGKILL, and the command would never hear of it.
+#[test]
+#[ignore = "needs root"]
+fn who_stays_must_be_allowed_to_send_signals() {
+    let scenario = Scenario::new().secret("KEY", "value");
+    for (caps, allowed) in [("-all,+setuid,+setgid", false), ("-all,+setuid,+setgid,+kill", true)] {
+        let launch = scenario.launch().options(["--init", "--user", "4242:4343"]).command(["true"]);
+        let outcome = launch.under(["setpriv", &format!("--bounding-set={caps}")]).run();
+        if allowed {
+            outcome.succeeded();
+        } else {
+            let problem = "--user 4242:4343 is not possible: without CAP_KILL no signal could be passed on to the command";
+            let hint = "add CAP_KILL, or do without --init, --watch and --mask";
+            outcome.failed(125, &error("user", problem, hint));
+        }
+    }
+    let exec = scenario.launch().options(["--user", "4242:4343"]).command(["true"]);
+    exec.under(["setpriv", "--bounding-set=-all,+setuid,+setgid"]).run().succeeded();
+}
