@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use uuid::Uuid;
 
-use crate::support::vault::{Access, Endpoint, Fault, Request};
+use crate::support::vault::{Access, Endpoint, Fault, Options, Request};
 use crate::support::{Launch, PATIENCE, Running, Scenario, eventually};
 
 /// A command that writes down what it gets: one line a start, and one for each HUP and TERM.
@@ -185,6 +185,29 @@ fn a_poll_names_the_servers_own_time_and_brings_nothing_if_nothing_has_changed()
     written.wait_for(&["first", "term", "second"]);
     running.signal(libc::SIGTERM);
     running.finish();
+}
+
+/// What moves no stamp of the server's: a project's new name. A session lives for an hour, and what comes
+/// after it asks for everything; here it lives for seconds, with the minute that we keep clear of.
+#[test]
+fn a_change_without_a_stamp_is_seen_with_the_next_session() {
+    let options = Options { bearer_life: Duration::from_secs(65), ..Options::default() };
+    let scenario = Scenario::with(options).secret("KEY", "value");
+    scenario.vault.advance(Duration::from_secs(120));
+    let launch = scenario.launch().options(["--watch=1s", "--on-change=exit", "--map=K=web/KEY"]);
+    let running = launch.command(["sleep", "1000"]).start();
+    let logins = |requests: &[Request]| requests.iter().filter(|r| r.endpoint == Endpoint::Login).count();
+    assert!(scenario.vault.wait_for(PATIENCE, |requests| syncs(requests).count() >= 2), "a poll");
+    scenario.vault.owner().rename_project(scenario.project, "renamed");
+    assert!(scenario.vault.wait_for(PATIENCE, |requests| logins(requests) >= 3), "two sessions later");
+    let requests = scenario.vault.requests();
+    for pair in requests.windows(2).filter(|pair| pair[0].endpoint == Endpoint::Login) {
+        assert_eq!((pair[1].endpoint, pair[1].query.as_str()), (Endpoint::Sync, ""), "all is asked for");
+    }
+    assert!(syncs(&requests).any(|request| !request.query.is_empty()), "in between it is not");
+    running.signal(libc::SIGTERM);
+    let stderr = running.finish().stderr;
+    assert_eq!(stderr.matches("'web/KEY' refers to no secret").count(), 1, "{stderr}");
 }
 
 #[test]

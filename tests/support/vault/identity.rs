@@ -4,6 +4,7 @@
 //! expired, wrong secret, account gone, organization disabled.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -24,6 +25,8 @@ pub struct Login<'a> {
     pub body: &'a [u8],
     /// The identity URL, which becomes the bearer's issuer.
     pub issuer: &'a str,
+    /// How long the bearer is valid.
+    pub life: Duration,
 }
 
 pub fn login(login: &Login<'_>, state: &State, now: Timestamp) -> Answer {
@@ -61,7 +64,7 @@ fn grant(login: &Login<'_>, state: &State, now: Timestamp) -> Result<Value, &'st
 
     let claims = Claims {
         nbf: now.unix_seconds(),
-        exp: now.plus(jwt::LIFE).unix_seconds(),
+        exp: now.plus(login.life).unix_seconds(),
         iat: now.unix_seconds(),
         jti: crypto::random_uuid().simple().to_string(),
         iss: login.issuer.to_owned(),
@@ -73,7 +76,7 @@ fn grant(login: &Login<'_>, state: &State, now: Timestamp) -> Result<Value, &'st
     };
     let mut body = json!({
         "access_token": jwt::sign(&claims, state.signing_key.as_bytes()),
-        "expires_in": jwt::LIFE.as_secs(),
+        "expires_in": login.life.as_secs(),
         "token_type": "Bearer",
         "scope": SCOPE,
     });

@@ -99,6 +99,8 @@ pub struct Options {
     pub rate_limits: bool,
     /// Without it, the sync route is not there, as on an old server.
     pub sync_supported: bool,
+    /// How long a login is good for.
+    pub bearer_life: Duration,
     pub organization_id: Option<Uuid>,
     pub organization_key: Option<Key>,
     /// Keep the state in a file, and notice what others change in it.
@@ -117,6 +119,7 @@ impl Default for Options {
             certificate: Certificate::default(),
             rate_limits: false,
             sync_supported: true,
+            bearer_life: jwt::LIFE,
             organization_id: None,
             organization_key: None,
             state_file: None,
@@ -170,6 +173,7 @@ impl Vault {
             faults: faults::Faults::default(),
             limiter: options.rate_limits.then(limits::Limiter::default),
             sync_supported: options.sync_supported,
+            bearer_life: options.bearer_life,
             identity_url: urls.identity,
         });
 

@@ -40,6 +40,7 @@ pub struct Server {
     pub faults: Faults,
     pub limiter: Option<Limiter>,
     pub sync_supported: bool,
+    pub bearer_life: Duration,
     pub identity_url: String,
 }
 
@@ -252,6 +253,7 @@ impl Server {
             content_type: asked.content_type,
             body: asked.body,
             issuer: &self.identity_url,
+            life: self.bearer_life,
         };
         self.store.with(|state| identity::login(&login, state, self.clock.now())).unwrap_or_else(broken_store)
     }
