@@ -59,16 +59,18 @@ impl Supervised {
     pub fn run(self, exec: ExecPlan, report: &Report) -> Result<Exit, Error> {
         let Self { supervision, command, origin, environment } = self;
         let mut supervisor = Supervisor::new(supervision, report)?;
-        supervisor.start(&exec, &environment)?;
-        drop(exec);
-        let changes = match supervision.watch {
-            Some(watching) => Some(watch(watching, command, origin, &environment, report)?),
+        // Whatever can fail comes before the command runs, whose end it would be. The thread sleeps first.
+        let (mut changes, mut files) = (None, None);
+        match supervision.watch {
+            Some(watching) => changes = Some(watch(watching, command, origin, &environment, report)?),
             None => {
-                drop((command, origin));
-                None
+                drop(origin);
+                files = Some(command.files);
             }
-        };
-        drop(environment);
+        }
+        supervisor.start(&exec, &environment)?;
+        drop((exec, files, environment));
+        changes.iter_mut().for_each(Changes::delivered);
         if supervision.watch.is_none_or(|watch| watch.on_change != OnChange::Restart) {
             crate::sys::let_go_of_inherited();
         }
@@ -79,12 +81,11 @@ impl Supervised {
 /// Starts the thread that asks.
 fn watch(
     watching: Watching,
-    mut command: Command,
+    command: Command,
     origin: Origin,
     environment: &EnvPlan,
     report: &Report,
 ) -> Result<Changes, Error> {
-    command.files.close_descriptors();
     let fault = |cause: io::Error| Error::Spawn { cause };
     let key = random::bytes().map_err(fault)?;
     let (outbox, inbox) = inbox::boxes().map_err(fault)?;

@@ -64,6 +64,10 @@ impl Watcher {
                     break;
                 }
             }
+            // What came meanwhile is what counts, also if it cannot be started with.
+            if look.problem.is_some() {
+                continue;
+            }
             thread::sleep(pace.splay(random::jitter()));
             let digest = environment.digest(&key);
             if digest != current {

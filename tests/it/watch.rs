@@ -437,3 +437,19 @@ fn options_that_do_not_fit() {
         "make bws-exec the image's entrypoint and give it --watch there; see docs/containers.md",
     );
 }
+
+/// What comes while changes settle counts, also if nothing can be started with it.
+#[test]
+fn a_change_that_is_spoilt_while_it_settles_has_no_effect() {
+    let written = Written::new();
+    let running = written.start(&["--require", "KEY"]);
+    written.scenario.vault.clear_log();
+    written.change("second");
+    written.polls("it is seen", |requests| syncs(requests).count() >= 1);
+    written.scenario.vault.owner().delete_secret(written.secret);
+    written.polls("and more polls", |requests| syncs(requests).count() >= 5);
+    assert_eq!(written.lines(), ["first"]);
+    running.signal(libc::SIGTERM);
+    let stderr = running.finish().stderr;
+    assert_eq!(stderr.matches("'KEY' is required and would not be set").count(), 1, "{stderr}");
+}
